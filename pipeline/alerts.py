@@ -1,0 +1,195 @@
+"""Alerts: one Sentry event for each cause of failure, and nothing in it that is secret.
+
+Workers start this in ``after_process_boot`` and the command line at its start, never an
+import. It holds a Sentry client of its own and leaves ``sentry_sdk.init`` alone, so that an
+issuer's client stays the active one, and no integration of it (Dramatiq's reports every
+attempt, logging's every error line) speaks for us. What leaves is built here, and built
+again from an allow-list before it is sent: no local variables, no stack, no breadcrumbs.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+from pipeline import errors
+from pipeline.logs import SecretMask
+from pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from sentry_sdk import Client
+    from sentry_sdk._types import Event, Hint
+
+log = logging.getLogger(__name__)
+
+#: Top-level keys of an event that may leave this machine.
+ALLOWED_KEYS = (
+    "event_id", "timestamp", "level", "logger", "platform", "release", "environment",
+    "fingerprint", "tags", "exception", "contexts",
+)  # fmt: skip
+#: Tags that may leave.
+ALLOWED_TAGS = ("stage", "error_class", "attempts", "permanent", "credential_id", "batch", "count")
+#: Sentry drops a tag whose value is longer, in characters.
+MAX_TAG_LENGTH = 200
+#: How much of an error's message is sent, in characters.
+MAX_MESSAGE_LENGTH = 500
+#: One attempt at sending may take this long, in seconds; it runs in a thread of its own.
+SEND_TIMEOUT_S = 10
+#: A Sentry that can not be reached is logged this often at most, in seconds.
+LOG_AGAIN_AFTER_S = 3600
+
+_client: Client | None = None
+
+
+def start_sentry(settings: Settings) -> None:
+    """Make this process's Sentry client, or none when ``SENTRY_DSN`` is not set.
+
+    A second call replaces the first one's client. Raises `SettingsError` for a DSN that is none.
+    """
+    global _client
+    if _client is not None:
+        _client.close(timeout=0)
+    _client = _make_client(settings) if settings.sentry_dsn else None
+
+
+def capture_failure(
+    *,
+    event_id: str,
+    stage: str,
+    error_class: str,
+    message: str,
+    attempts: int,
+    permanent: bool,
+    credential_id: str | None = None,
+    batch_id: int | None = None,
+    count: int = 1,
+) -> bool:
+    """Report one cause of failure: that of a credential, or of a batch of ``count``.
+
+    ``event_id`` is a UUID as 32 hex digits that is the same at each repeat, so that Sentry
+    keeps one event. ``message`` is sent for errors of `pipeline.errors` alone; anybody
+    else's text may hold what it likes. Returns whether there is a client that took it.
+    """
+    if _client is None:
+        return False
+    tags: dict[str, Any] = {
+        "stage": stage,
+        "error_class": error_class,
+        "attempts": attempts,
+        "permanent": permanent,
+        "count": count,
+        "batch": batch_id,
+        "credential_id": credential_id,
+    }
+    event: Event = {
+        "event_id": event_id,
+        "level": "error",
+        "logger": "pipeline",
+        "fingerprint": [stage, error_class],
+        "tags": {key: _tag(value) for key, value in tags.items() if value is not None},
+        "exception": {"values": [{"type": error_class, "value": _text(error_class, message)}]},
+        # A credential id may be longer than a tag.
+        "contexts": {"credential": {"id": credential_id}} if credential_id else {},
+    }
+    return _client.capture_event(event) is not None
+
+
+def flush(timeout_s: float = 2.0) -> None:
+    """Wait at most ``timeout_s`` for what is still to be sent: call it before a process ends."""
+    if _client is not None:
+        _client.flush(timeout=timeout_s)
+
+
+def _make_client(settings: Settings) -> Client:
+    from sentry_sdk import Client
+    from sentry_sdk.utils import BadDsn
+
+    assert settings.sentry_dsn is not None  # noqa: S101 -- the caller has looked
+    mask = SecretMask.of(settings)
+    try:
+        client = Client(
+            settings.sentry_dsn.get_secret_value(),
+            environment=settings.sentry_environment or "production",
+            release=_release(),  # None would make the SDK run git
+            default_integrations=False,
+            auto_enabling_integrations=False,
+            before_send=lambda event, hint: allow_listed(event, hint, mask),
+            transport=_make_transport_class(),
+            include_local_variables=False,
+            include_source_context=False,
+            send_client_reports=False,
+            server_name="",
+            spotlight=False,
+            debug=False,
+        )
+    except BadDsn:
+        raise errors.SettingsError("wrong settings: SENTRY_DSN: is not a Sentry DSN") from None
+    logging.getLogger("urllib3.connectionpool").addFilter(_not_sentrys)
+    return client
+
+
+def allow_listed(event: Event, hint: Hint, mask: SecretMask) -> Event:
+    """``event`` with nothing but what this module put into it, its texts without secrets.
+
+    This is the last gate: whatever a later SDK, integration or scope adds stays here.
+    """
+    kept: dict[str, Any] = {key: event[key] for key in ALLOWED_KEYS if event.get(key)}  # type: ignore[literal-required]
+    tags: dict[str, Any] = kept.get("tags", {})
+    kept["tags"] = {key: mask(str(tags[key])) for key in ALLOWED_TAGS if key in tags}
+    kept["exception"] = {
+        "values": [
+            {"type": mask(str(value.get("type"))), "value": mask(str(value.get("value") or ""))}
+            for value in kept.get("exception", {}).get("values", ())
+        ]
+    }
+    credential = kept.get("contexts", {}).get("credential")
+    kept["contexts"] = {"credential": {"id": mask(str(credential["id"]))}} if credential else {}
+    return kept  # type: ignore[return-value]
+
+
+def _tag(value: object) -> str:
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return text if len(text) <= MAX_TAG_LENGTH else text[: MAX_TAG_LENGTH - 1] + "…"
+
+
+def _text(error_class: str, message: str) -> str:
+    """What is sent of a message: `InvalidDocument` quotes the document, a stranger anything."""
+    known = getattr(errors, error_class, None)
+    ours = isinstance(known, type) and issubclass(known, errors.PipelineError)
+    if not ours or known is errors.InvalidDocument:
+        return "see the dead letter"
+    return message if len(message) <= MAX_MESSAGE_LENGTH else message[: MAX_MESSAGE_LENGTH - 1] + "…"
+
+
+def _release() -> str:
+    try:
+        return "credential-pipeline@" + version("credential-pipeline")
+    except PackageNotFoundError:  # run from a checkout without an installation
+        return ""
+
+
+def _not_sentrys(record: logging.LogRecord) -> bool:
+    """Whether a line of urllib3's is about another server: lost alerts are logged below, once."""
+    return "/envelope/" not in record.getMessage()
+
+
+def _make_transport_class() -> type[Any]:
+    """The SDK's transport, made late as the SDK is imported late; says when it loses something."""
+    from sentry_sdk.transport import HttpTransport
+
+    class SpokenTransport(HttpTransport):
+        TIMEOUT = SEND_TIMEOUT_S
+        logged_at: float | None = None
+
+        def on_dropped_event(self, reason: str) -> None:
+            now = time.monotonic()
+            if self.logged_at is not None and now - self.logged_at < LOG_AGAIN_AFTER_S:
+                return
+            self.logged_at = now
+            log.error(
+                "Sentry does not take alerts; failures are in the dead letters", extra={"error": reason}
+            )
+
+    return SpokenTransport

@@ -1,0 +1,54 @@
+"""What a node tells of blocks and receipts, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A block's place in the chain; ``timestamp`` in seconds since 1970."""
+
+    number: int
+    hash: str
+    timestamp: int
+
+    @classmethod
+    def from_rpc(cls, answer: Mapping[str, Any]) -> Block:
+        """Read a block object of ``eth_getBlockByNumber``."""
+        return cls(quantity(answer["number"]), answer["hash"], quantity(answer["timestamp"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Where a transaction was mined, and how it went: ``status`` 1 done, 0 reverted."""
+
+    transaction_hash: str
+    block_number: int
+    block_hash: str
+    status: int
+    gas_used: int
+    #: What a unit of gas did cost, base fee and tip together.
+    gas_price_wei: int
+    #: The contract that the transaction has created.
+    contract_address: str | None
+
+    @classmethod
+    def from_rpc(cls, answer: Mapping[str, Any]) -> Receipt:
+        """Read a receipt object of ``eth_getTransactionReceipt``."""
+        return cls(
+            transaction_hash=answer["transactionHash"],
+            block_number=quantity(answer["blockNumber"]),
+            block_hash=answer["blockHash"],
+            status=quantity(answer["status"]),
+            gas_used=quantity(answer["gasUsed"]),
+            gas_price_wei=quantity(answer.get("effectiveGasPrice") or 0),
+            contract_address=answer.get("contractAddress"),
+        )
+
+
+def quantity(value: str | int) -> int:
+    """A JSON-RPC quantity: hex text with ``0x``; a node in this process may hand out ints."""
+    return value if isinstance(value, int) else int(value, 16)

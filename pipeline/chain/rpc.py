@@ -1,0 +1,117 @@
+"""JSON-RPC over one or several URLs; the edge at which a node's errors become ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pipeline.chain.answers import AnswerKind, SendAnswer, classify
+from pipeline.chain.endpoint import Endpoint
+from pipeline.chain.wire import TIMEOUT_SECONDS, NoAnswer, Request
+from pipeline.errors import ChainError, NodeUnreachable
+from pipeline.settings import Settings
+
+#: Providers limit the size of a batch; nobody's limit is below this.
+BATCH_SIZE = 100
+
+
+class RpcError(ChainError):
+    """A node answered with a JSON-RPC error; ``rpc_code`` and ``data`` are the node's."""
+
+    def __init__(self, text: str, rpc_code: int | None = None, data: Any = None) -> None:
+        super().__init__(text)
+        self.rpc_code = rpc_code
+        self.data = data
+
+
+class RpcClient:
+    """Asks the first URL that answers. Threads may share it."""
+
+    def __init__(self, urls: Sequence[str], timeout_seconds: tuple[float, float] = TIMEOUT_SECONDS) -> None:
+        self._endpoints = [Endpoint(url, timeout_seconds) for url in urls]
+        self._current: Endpoint | None = None
+        #: Counts the changes of node, and the returns of a lost one: what was checked before is stale.
+        self.reconnects = 0
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> RpcClient:
+        """A client for BLOCKCHAIN_RPC_URL that has not connected yet."""
+        return cls(settings.rpc_urls)
+
+    def __repr__(self) -> str:
+        return f"<RpcClient {', '.join(endpoint.name for endpoint in self._endpoints)}>"
+
+    def call(self, method: str, params: Sequence[Any] = ()) -> Any:
+        """The result of one read. Raises `RpcError`, `NodeUnreachable`."""
+        result = self.batch([(method, params)])[0]
+        if isinstance(result, RpcError):
+            raise result
+        return result
+
+    def batch(self, requests: Sequence[Request]) -> list[Any]:
+        """The results of several reads, a `RpcError` in place of each that failed.
+
+        One HTTP request for each hundred. Raises `NodeUnreachable`.
+        """
+        results: list[Any] = []
+        for start in range(0, len(requests), BATCH_SIZE):
+            results += self._read(requests[start : start + BATCH_SIZE])
+        return results
+
+    def broadcast(self, raw: bytes) -> SendAnswer:
+        """Hand a signed transaction to the first node that answers, to each at most once."""
+        request = ("eth_sendRawTransaction", ["0x" + raw.hex()])
+        failures: list[str] = []
+        in_doubt = False
+        for endpoint in self._in_turn(failures):
+            try:
+                (answer,) = endpoint.post([request], repeatable=False)
+            except NoAnswer as failure:
+                in_doubt |= failure.maybe_taken
+                self._lost(endpoint, failure, failures)
+                continue
+            self._answered(endpoint)
+            sent = classify(answer.get("error"), endpoint.mask)
+            if in_doubt and not sent.taken and sent.kind is not AnswerKind.NONCE_USED:
+                # An earlier node may have taken it, whatever this one thinks.
+                return SendAnswer(AnswerKind.UNKNOWN, "; ".join([*failures, f"{endpoint.name}: {sent.text}"]))
+            return sent
+        return SendAnswer(AnswerKind.UNKNOWN, "; ".join(failures))
+
+    def _read(self, requests: Sequence[Request]) -> list[Any]:
+        failures: list[str] = []
+        for endpoint in self._in_turn(failures):
+            try:
+                answers = endpoint.post(requests, repeatable=True)
+            except NoAnswer as failure:
+                self._lost(endpoint, failure, failures)
+                continue
+            self._answered(endpoint)
+            return [_result(answer, endpoint) for answer in answers]
+        raise NodeUnreachable("no node answers: " + "; ".join(failures))
+
+    def _in_turn(self, failures: list[str]) -> Iterator[Endpoint]:
+        """The URLs in their order, those that failed lately last, those that asked for a pause not at all."""
+        for endpoint in sorted(self._endpoints, key=lambda endpoint: endpoint.resting):
+            if pause_seconds := endpoint.pause_seconds:
+                failures.append(f"{endpoint.name} wants no requests for {pause_seconds:.0f} s")
+            else:
+                yield endpoint
+
+    def _lost(self, endpoint: Endpoint, failure: NoAnswer, failures: list[str]) -> None:
+        failures.append(f"{endpoint.name} {failure}")
+        if self._current is endpoint:
+            self._current = None
+
+    def _answered(self, endpoint: Endpoint) -> None:
+        if self._current is not endpoint:
+            self._current = endpoint
+            self.reconnects += 1
+
+
+def _result(answer: dict[str, Any], endpoint: Endpoint) -> Any:
+    error = answer.get("error")
+    if not error:
+        return answer["result"]
+    text = endpoint.mask(" ".join(str(error.get("message")).split()))
+    return RpcError(f"{endpoint.name}: {text}", error.get("code"), error.get("data"))

@@ -1,0 +1,16 @@
+"""The ledger: every state transition, one room each. SQL is the truth; Redis only delivers.
+
+* `queueing`       what credential code hands in becomes a write (queued)
+* `verification`   queued → verified, and into an open batch
+* `batches`        which batch is next; an attempt at it fails, or it is submitted
+* `transactions`   what was signed, what the node said of it, where it was mined
+* `confirmation`   written → confirmed
+* `dead_letters`   any state → failed, and back by a replay
+* `recovery`       rows whose message is gone
+* `status`         what pollers see
+* `retention`      what a purge takes away
+* `leases`, `control`   who runs a sweep; pause and other switches
+
+Every transition is a guarded update: ``UPDATE … WHERE id = ? AND state = ?``. Row count 0
+means that somebody else did it. Locks are taken in the order signer, batch, writes, credentials.
+"""

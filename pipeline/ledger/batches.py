@@ -1,0 +1,200 @@
+"""Which batch is written next, and what becomes of an attempt at it.
+
+Until the intent is stored an attempt can fail: then every member has one attempt less.
+With `submit` the nonce, the signed bytes and their hash are stored in one transaction
+*before* the bytes go out; from there on the batch is settle's, and costs no attempts.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import peewee as pw
+from dramatiq.common import compute_backoff
+
+from pipeline.database import transaction
+from pipeline.errors import PipelineError
+from pipeline.ledger import control, dead_letters
+from pipeline.ledger.attempts import MAX_BACKOFF_MS, FailedAttempt
+from pipeline.ledger.sql import locked
+from pipeline.merkle import MerkleTree
+from pipeline.models import Batch, BatchState, Signer, State, Transaction, TransactionState, Write
+
+#: Sorts the urgent lane before the normal one.
+URGENT_FIRST = pw.Case(Batch.lane, (("urgent", 0),), 1)
+
+
+class Signed(Protocol):
+    """A signed anchor transaction: ``raw`` bytes, ``hash`` with 0x, fees in wei."""
+
+    @property
+    def raw(self) -> bytes: ...
+    @property
+    def hash(self) -> str: ...
+    @property
+    def gas_limit(self) -> int: ...
+    @property
+    def max_fee_wei(self) -> int: ...
+    @property
+    def tip_wei(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Who writes where: chain id, signer's and registry's address."""
+
+    chain_id: int
+    signer: str
+    contract_address: str
+
+
+def next_ready(max_in_flight: int | None = None) -> Batch | None:
+    """The most urgent batch that may be written now.
+
+    None while there is none, chain writing is paused, or ``max_in_flight`` transactions are
+    unmined (None: no such limit).
+    """
+    batch: Batch | None = (
+        Batch.select()
+        .where(Batch.state.in_(BatchState.WAITING), Batch.due_at <= time.time(), Batch.size > 0)
+        .order_by(URGENT_FIRST, Batch.due_at, Batch.id)
+        .first()
+    )
+    if batch is None or control.is_paused():
+        return None
+    if max_in_flight is not None and unmined_count() >= max_in_flight:
+        return None
+    return batch
+
+
+def unmined_count() -> int:
+    """How many transactions are signed and not yet mined."""
+    return int(Transaction.select().where(Transaction.state.in_(TransactionState.UNMINED)).count())
+
+
+@transaction
+def begin_attempt(batch_id: int) -> bool:
+    """Count the attempt that begins, where the one before has failed; False when the batch is gone."""
+    batch = _lock_waiting(batch_id)
+    if batch is None:
+        return False
+    if batch.retrying:
+        Batch.update(retrying=False).where(Batch.id == batch_id).execute()
+        Write.update(attempts=Write.attempts + 1, due_at=None, updated_at=time.time()).where(
+            Write.batch == batch_id, Write.state == State.VERIFIED
+        ).execute()
+    return True
+
+
+@transaction
+def fail_attempt(
+    batch_id: int, error: PipelineError, *, stage: str, max_attempts: int, min_backoff_ms: int
+) -> FailedAttempt:
+    """Record that an attempt has failed: members are tried again later, or become dead letters.
+
+    A batch already submitted is left alone: only the chain can say that it failed.
+    """
+    batch = _lock_waiting(batch_id)
+    if batch is None:
+        return FailedAttempt(None, None)
+    members = list(Write.select(Write.id, Write.attempts).where(Write.batch == batch_id).tuples())
+    dead = [write_id for write_id, attempts in members if error.permanent or attempts >= max_attempts]
+    alive = [attempts for write_id, attempts in members if not error.permanent and attempts < max_attempts]
+    cause = dead_letters.bury(dead, error, stage=stage, batch_id=batch_id) if dead else None
+    if not alive:
+        Batch.update(state=BatchState.FAILED, size=0, reason=error.code).where(Batch.id == batch_id).execute()
+        return FailedAttempt(None, cause)
+    _, delay_ms = compute_backoff(max(alive) - 1, factor=min_backoff_ms, max_backoff=MAX_BACKOFF_MS)
+    _wait(batch_id, len(alive), error, delay_ms)
+    return FailedAttempt(delay_ms, cause)
+
+
+def _wait(batch_id: int, size: int, error: PipelineError, delay_ms: int) -> None:
+    due_at = time.time() + delay_ms / 1000
+    Batch.update(
+        state=BatchState.FULL, size=size, due_at=due_at, sent_at=due_at, retrying=True, reason=error.code
+    ).where(Batch.id == batch_id).execute()
+    Write.update(due_at=due_at, updated_at=time.time()).where(
+        Write.batch == batch_id, Write.state == State.VERIFIED
+    ).execute()
+
+
+@transaction
+def submit(
+    batch_id: int, account: Account, *, nonce_floor: int, sign: Callable[[bytes, int], Signed]
+) -> Transaction | None:
+    """Close the batch, reserve the nonce, sign, and store it all; returns the stored transaction.
+
+    ``sign(root, nonce)`` must do no I/O. ``nonce_floor`` is the number of the signer's mined
+    transactions, below which no nonce can be used any more. None when the batch is gone.
+    """
+    signer = _lock_signer(account, nonce_floor)
+    batch = _lock_waiting(batch_id)
+    if batch is None:
+        return None
+    root = _close(batch, account)
+    nonce = max(signer.next_nonce, nonce_floor)
+    signed = sign(root, nonce)
+    Signer.update(next_nonce=nonce + 1).where(Signer.id == signer.id).execute()
+    Batch.update(transaction_hash=signed.hash).where(Batch.id == batch_id).execute()
+    stored: Transaction = Transaction.create(
+        batch=batch_id,
+        chain_id=account.chain_id,
+        signer=account.signer,
+        nonce=nonce,
+        hash=signed.hash,
+        raw="0x" + signed.raw.hex(),
+        gas_limit=signed.gas_limit,
+        max_fee_wei=str(signed.max_fee_wei),
+        tip_wei=str(signed.tip_wei),
+    )
+    return stored
+
+
+@transaction
+def submit_mock(batch_id: int) -> bool:
+    """Close the batch as if it were on a chain already; False when it is gone."""
+    batch = _lock_waiting(batch_id)
+    if batch is None:
+        return False
+    _close(batch, None)
+    Batch.update(state=BatchState.SETTLED, mock=True, sent_at=time.time()).where(Batch.id == batch_id).execute()
+    return True
+
+
+def _lock_waiting(batch_id: int) -> Batch | None:
+    query = Batch.select().where(Batch.id == batch_id, Batch.state.in_(BatchState.WAITING))
+    batch: Batch | None = locked(query).first()
+    return batch
+
+
+def _lock_signer(account: Account, first_nonce: int) -> Signer:
+    mine = (Signer.chain_id == account.chain_id) & (Signer.address == account.signer)
+    row = {"chain_id": account.chain_id, "address": account.signer, "next_nonce": first_nonce}
+    Signer.insert(row).on_conflict_ignore().execute()
+    signer: Signer = locked(Signer.select().where(mine)).get()
+    return signer
+
+
+def _close(batch: Batch, account: Account | None) -> bytes:
+    """verified → written for all members; returns the Merkle root of their leaves."""
+    members = Write.select(Write.leaf).where(Write.batch == batch.id, Write.state == State.VERIFIED)
+    root = MerkleTree([bytes(row[0]) for row in members.tuples()]).root
+    now = time.time()
+    Batch.update(
+        state=BatchState.SUBMITTED,
+        merkle_root="0x" + root.hex(),
+        chain_id=account.chain_id if account else None,
+        contract_address=account.contract_address if account else None,
+        issuer=account.signer if account else None,
+        submitted_at=now,
+        reason=None,
+        retrying=False,
+    ).where(Batch.id == batch.id).execute()
+    Write.update(state=State.WRITTEN, due_at=None, updated_at=now).where(
+        Write.batch == batch.id, Write.state == State.VERIFIED
+    ).execute()
+    return root

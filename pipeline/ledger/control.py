@@ -1,0 +1,35 @@
+"""Switches and facts that all processes share: pause, Redis's epoch, when a sweep last ran."""
+
+from __future__ import annotations
+
+import time
+
+from pipeline.database import transaction
+from pipeline.models import Control
+
+PAUSED = "paused"
+
+
+def read(name: str) -> str | None:
+    """The value of ``name``, or None where it was never set."""
+    row = Control.select(Control.value).where(Control.name == name).tuples().first()
+    return row[0] if row else None
+
+
+@transaction
+def write(name: str, value: str) -> None:
+    """Set ``name``."""
+    row = {"name": name, "value": value, "updated_at": time.time()}
+    Control.insert(row).on_conflict(
+        conflict_target=[Control.name], preserve=[Control.value, Control.updated_at]
+    ).execute()
+
+
+def is_paused() -> bool:
+    """Whether chain writing is paused."""
+    return read(PAUSED) == "true"
+
+
+def set_paused(paused: bool) -> None:
+    """Pause chain writing, or let it go on."""
+    write(PAUSED, "true" if paused else "false")

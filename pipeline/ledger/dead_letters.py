@@ -1,0 +1,217 @@
+"""Any state → failed, with a dead letter each; and back, by a replay."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import uuid4
+
+import peewee as pw
+
+from pipeline.database import transaction
+from pipeline.errors import PipelineError, UnknownDeadLetter
+from pipeline.ledger import metadata
+from pipeline.ledger.sql import chunks
+from pipeline.models import DeadLetter, State, Write
+
+#: What a dead letter that went out by itself is resolved as.
+AUTO_REPLAYED = "replayed automatically"
+
+#: How often an outage's dead letters are replayed by themselves.
+MAX_AUTO_REPLAYS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """What killed one write, or all of a batch: one alert."""
+
+    id: str
+    stage: str
+    error: str
+    message: str
+    attempts: int
+    permanent: bool
+    count: int
+    credential_id: str
+    batch_id: int | None
+
+
+@transaction
+def bury(
+    write_ids: Sequence[int], error: PipelineError, *, stage: str, batch_id: int | None = None
+) -> str | None:
+    """Make pending writes failed: dead letter, credential's metadata, all in one transaction.
+
+    Returns the id of the cause under which `alert` is to be raised; None when all of them had
+    moved on already.
+    """
+    cause = str(uuid4())
+    buried = 0
+    for part in chunks(write_ids):
+        dying = list(
+            Write.select(Write.id, Write.credential_id, Write.job_id, Write.attempts)
+            .where(Write.id.in_(part), Write.state.in_(State.PENDING))
+            .tuples()
+        )
+        buried += len(dying)
+        _fail([row[0] for row in dying], error, stage)
+        metadata.mark_failed([row[1] for row in dying], f"{error.code}: {error.message}")
+        _insert_letters(dying, error, cause=cause, stage=stage, batch_id=batch_id)
+    return cause if buried else None
+
+
+def _fail(write_ids: Sequence[int], error: PipelineError, stage: str) -> None:
+    now = time.time()
+    Write.update(
+        state=State.FAILED,
+        batch=None,
+        due_at=None,
+        updated_at=now,
+        finished_at=now,
+        error_code=error.code,
+        error_message=error.message,
+        error_stage=stage,
+        error_permanent=error.permanent,
+    ).where(Write.id.in_(write_ids)).execute()
+
+
+def _insert_letters(
+    dying: Sequence[tuple[int, str, str, int]],
+    error: PipelineError,
+    *,
+    cause: str,
+    stage: str,
+    batch_id: int | None,
+) -> None:
+    common = {
+        "cause_id": cause,
+        "stage": stage,
+        "error": error.code,
+        "message": error.message,
+        "permanent": error.permanent,
+        "batch_id": batch_id,
+        "created_at": time.time(),
+    }
+    rows = [
+        {**common, "write": write_id, "credential_id": credential_id, "job_id": job_id, "attempts": attempts}
+        for write_id, credential_id, job_id, attempts in dying
+    ]
+    if rows:
+        DeadLetter.insert_many(rows).execute()
+
+
+@transaction
+def requeue(write_ids: Sequence[int], *, resolution: str) -> list[int]:
+    """failed → queued under the old job id, with new attempts; returns those that were failed.
+
+    Ten at once: one of them moves the row, nine find nothing to move.
+    """
+    moved: list[int] = []
+    now = time.time()
+    for part in chunks(write_ids):
+        failed = list(
+            Write.update(
+                state=State.QUEUED,
+                attempts=0,
+                due_at=None,
+                finished_at=None,
+                purged_at=None,
+                sent_at=now,
+                updated_at=now,
+                error_code=None,
+                error_message=None,
+                error_stage=None,
+                error_permanent=None,
+            )
+            .where(Write.id.in_(part), Write.state == State.FAILED)
+            .returning(Write.id, Write.credential_id)
+            .tuples()
+        )
+        moved += [write_id for write_id, _ in failed]
+        _resolve([write_id for write_id, _ in failed], resolution)
+        metadata.mark_pending([credential_id for _, credential_id in failed])
+    return moved
+
+
+def _resolve(write_ids: Sequence[int], resolution: str) -> None:
+    DeadLetter.update(resolved_at=time.time(), resolution=resolution).where(
+        DeadLetter.write.in_(write_ids), DeadLetter.resolved_at.is_null()
+    ).execute()
+
+
+def open_letters(limit: int | None = None) -> list[DeadLetter]:
+    """The dead letters that nobody has resolved, oldest first."""
+    return list(DeadLetter.select().where(DeadLetter.resolved_at.is_null()).order_by(DeadLetter.id).limit(limit))
+
+
+def find(name: str) -> DeadLetter:
+    """The open dead letter of this id, or of this credential. Raises `UnknownDeadLetter`."""
+    by_id = (DeadLetter.id == int(name)) if name.isdecimal() and len(name) < 19 else (DeadLetter.credential_id == name)
+    letter: DeadLetter | None = (
+        DeadLetter.select()
+        .where(by_id | (DeadLetter.credential_id == name), DeadLetter.resolved_at.is_null())
+        .order_by(DeadLetter.credential_id != name, DeadLetter.id.desc())
+        .first()
+    )
+    if letter is None:
+        raise UnknownDeadLetter(f"no open dead letter has the id or the credential {name!r}")
+    return letter
+
+
+@transaction
+def discard(letter_id: int) -> bool:
+    """Resolve a dead letter without a replay; its write stays failed."""
+    return bool(
+        DeadLetter.update(resolved_at=time.time(), resolution="discarded")
+        .where(DeadLetter.id == letter_id, DeadLetter.resolved_at.is_null())
+        .execute()
+    )
+
+
+def replayable_after_outage(limit: int) -> list[int]:
+    """Writes whose last failure was no fault of theirs and that may be replayed by themselves."""
+    earlier = DeadLetter.alias()
+    replays = earlier.select(pw.fn.COUNT(earlier.id)).where(
+        earlier.write == DeadLetter.write, earlier.resolution == AUTO_REPLAYED
+    )
+    query = (
+        DeadLetter.select(DeadLetter.write)
+        .where(DeadLetter.resolved_at.is_null(), ~DeadLetter.permanent, replays < MAX_AUTO_REPLAYS)
+        .order_by(DeadLetter.id)
+        .limit(limit)
+    )
+    return [row[0] for row in query.tuples()]
+
+
+def causes_not_alerted(limit: int = 100) -> list[str]:
+    """Causes for which no alert has been raised yet."""
+    query = DeadLetter.select(DeadLetter.cause_id).where(DeadLetter.alerted_at.is_null()).distinct().limit(limit)
+    return [row[0] for row in query.tuples()]
+
+
+def cause_of(cause_id: str) -> Cause | None:
+    """What is to be reported of a cause; None when that has been done."""
+    letters = DeadLetter.select().where(DeadLetter.cause_id == cause_id, DeadLetter.alerted_at.is_null())
+    first: DeadLetter | None = letters.order_by(DeadLetter.id).first()
+    if first is None:
+        return None
+    return Cause(
+        id=cause_id,
+        stage=first.stage,
+        error=first.error,
+        message=first.message,
+        attempts=first.attempts,
+        permanent=first.permanent,
+        count=letters.count(),
+        credential_id=first.credential_id,
+        batch_id=first.batch_id,
+    )
+
+
+@transaction
+def mark_alerted(cause_id: str) -> None:
+    """Record that the alert for a cause has left."""
+    DeadLetter.update(alerted_at=time.time()).where(
+        DeadLetter.cause_id == cause_id, DeadLetter.alerted_at.is_null()
+    ).execute()

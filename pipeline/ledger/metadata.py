@@ -1,0 +1,65 @@
+"""What a credential's own row says of its write: the keys ``blockchain_*`` in its metadata.
+
+All other keys belong to the issuer and stay as they are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import peewee as pw
+
+from pipeline.database import is_sqlite
+from pipeline.ledger.sql import chunks
+from pipeline.models import Credential, utc_now
+
+#: Takes all keys of an earlier write away.
+PENDING: Mapping[str, Any] = {
+    "blockchain_status": "pending",
+    "blockchain_error": None,
+    "blockchain_transaction_hash": None,
+    "blockchain_block_number": None,
+    "blockchain_confirmed_at": None,
+}
+
+
+def mark_pending(credential_ids: Sequence[str]) -> None:
+    """Say that a write is on its way."""
+    _merge(credential_ids, PENDING)
+
+
+def mark_failed(credential_ids: Sequence[str], error: str) -> None:
+    """Say that the write has failed, and why, in one line."""
+    _merge(credential_ids, {**PENDING, "blockchain_status": "failed", "blockchain_error": error})
+
+
+def mark_confirmed(
+    credential_ids: Sequence[str], *, transaction_hash: str | None, block_number: int | None, confirmed_at: str
+) -> None:
+    """Say where the credential is anchored; hash and number are None for a mock write."""
+    _merge(
+        credential_ids,
+        {
+            "blockchain_status": "confirmed",
+            "blockchain_error": None,
+            "blockchain_transaction_hash": transaction_hash,
+            "blockchain_block_number": block_number,
+            "blockchain_confirmed_at": confirmed_at,
+        },
+    )
+
+
+def _merge(credential_ids: Sequence[str], values: Mapping[str, Any]) -> None:
+    for part in chunks(credential_ids):
+        Credential.update(metadata=_merged(values), updated_at=utc_now()).where(Credential.id.in_(part)).execute()
+
+
+def _merged(values: Mapping[str, Any]) -> pw.Node:
+    """`Credential.metadata` with ``values`` merged in; None takes a key out."""
+    if is_sqlite():
+        return pw.SQL("json_patch(coalesce(metadata, '{}'), ?)", [json.dumps(values)])
+    kept = json.dumps({key: value for key, value in values.items() if value is not None})
+    gone = [key for key, value in values.items() if value is None]
+    return pw.SQL("(coalesce(metadata, '{}'::jsonb) - %s::text[]) || %s::jsonb", [gone, kept])

@@ -1,0 +1,64 @@
+"""Rows whose message is gone: found by their age, claimed, and sent again in bounded chunks.
+
+Claiming sets ``sent_at`` under a guard, so that two sweeps do not send the same row.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from pipeline.database import transaction
+from pipeline.ledger.sql import locked
+from pipeline.models import Batch, BatchState, State, Write
+
+#: Writes that one sweep sends again.
+WRITES_PER_SWEEP = 5000
+
+#: Batches that one sweep sends again.
+BATCHES_PER_SWEEP = 200
+
+
+@transaction
+def claim_writes(priority: str, *, sent_before: float, limit: int = WRITES_PER_SWEEP) -> list[int]:
+    """Queued writes of ``priority`` that are due and whose message left before ``sent_before``."""
+    now = time.time()
+    lost = (
+        Write.select(Write.id)
+        .where(
+            Write.state == State.QUEUED,
+            Write.priority == priority,
+            Write.sent_at < sent_before,
+            Write.due_at.is_null() | (Write.due_at <= now),
+        )
+        .order_by(Write.id)
+        .limit(limit)
+    )
+    ids = [row[0] for row in locked(lost).tuples()]
+    for start in range(0, len(ids), 500):
+        Write.update(sent_at=now).where(Write.id.in_(ids[start : start + 500])).execute()
+    return ids
+
+
+@transaction
+def claim_batches(states: Sequence[str], *, sent_before: float, limit: int = BATCHES_PER_SWEEP) -> list[tuple[int, str]]:
+    """Id and lane of due batches in ``states`` whose message left before ``sent_before``."""
+    now = time.time()
+    lost = (
+        Batch.select(Batch.id, Batch.lane)
+        .where(Batch.state.in_(list(states)), Batch.sent_at < sent_before, Batch.due_at <= now, Batch.size > 0)
+        .order_by(Batch.id)
+        .limit(limit)
+    )
+    found = list(locked(lost).tuples())
+    Batch.update(sent_at=now).where(Batch.id.in_([row[0] for row in found])).execute()
+    return found
+
+
+def pending_exists() -> bool:
+    """Whether any write is on its way."""
+    return bool(Write.select().where(Write.state.in_(State.PENDING)).exists())
+
+
+WAITING = BatchState.WAITING
+SETTLED = (BatchState.SETTLED,)

@@ -1,0 +1,39 @@
+"""What differs between SQLite and PostgreSQL, said once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
+
+from pipeline.database import is_sqlite
+from pipeline.models import Credential
+
+T = TypeVar("T")
+
+#: Rows for which one statement is made: below SQLite's limit of bound values.
+CHUNK = 500
+
+
+def chunks(items: Sequence[T], size: int = CHUNK) -> Iterator[Sequence[T]]:
+    """``items`` in slices of at most ``size``."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def locked(query: Any) -> Any:
+    """``query`` with its rows locked; on SQLite the IMMEDIATE transaction has done that."""
+    return query if is_sqlite() else query.for_update()
+
+
+def text_of(column: Any) -> Any:
+    """A JSON column as the text that was stored."""
+    return column if is_sqlite() else column.cast("text")
+
+
+def lock_credentials(ids: Sequence[str]) -> set[str]:
+    """Lock the rows of ``ids`` in one order; returns those that exist."""
+    found: set[str] = set()
+    for part in chunks(sorted(set(ids))):
+        query = Credential.select(Credential.id).where(Credential.id.in_(part)).order_by(Credential.id)
+        found.update(row[0] for row in locked(query).tuples())
+    return found

@@ -1,0 +1,106 @@
+"""What was signed, what the node said of it, and where it was mined."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.database import transaction
+from pipeline.errors import TransactionReverted
+from pipeline.ledger import dead_letters
+from pipeline.ledger.sql import locked
+from pipeline.models import Batch, BatchState, State, Transaction, TransactionState, Write
+
+
+@dataclass(frozen=True, slots=True)
+class Mined:
+    """Where a transaction was mined; ``gas_price_wei`` is the effective one."""
+
+    block_number: int
+    block_hash: str
+    block_time: float
+    gas_used: int
+    gas_price_wei: int
+    confirmations: int
+
+
+def unsettled(chain_id: int) -> list[Transaction]:
+    """Transactions of batches that wait for the chain, in nonce order for each signer."""
+    return list(
+        Transaction.select(Transaction, Batch)
+        .join(Batch)
+        .where(Transaction.chain_id == chain_id, Batch.state == BatchState.SUBMITTED)
+        .order_by(Transaction.signer, Transaction.nonce, Transaction.id)
+    )
+
+
+@transaction
+def record_answer(transaction_id: int, answer: str, *, taken: bool) -> None:
+    """Note what the node answered to a send; ``taken``: it is in the node's pool, or in a block."""
+    state = {"state": TransactionState.SENT} if taken else {}
+    Transaction.update(answer=answer, sent_at=time.time(), **state).where(
+        Transaction.id == transaction_id, Transaction.state.in_(TransactionState.UNMINED)
+    ).execute()
+
+
+@transaction
+def record_mined(transaction_id: int, mined: Mined) -> None:
+    """Note the block of a transaction with status 1; the batch waits on for its confirmations."""
+    row: Transaction | None = locked(Transaction.select().where(Transaction.id == transaction_id)).first()
+    if row is None:
+        return
+    Transaction.update(
+        state=TransactionState.MINED, block_number=mined.block_number, block_hash=mined.block_hash
+    ).where(Transaction.id == transaction_id).execute()
+    Batch.update(
+        transaction_hash=row.hash,
+        block_number=mined.block_number,
+        block_hash=mined.block_hash,
+        block_time=mined.block_time,
+        gas_used=mined.gas_used,
+        gas_price_wei=str(mined.gas_price_wei),
+        confirmations=mined.confirmations,
+    ).where(Batch.id == row.batch_id, Batch.state == BatchState.SUBMITTED).execute()
+
+
+@transaction
+def record_unmined(transaction_id: int) -> None:
+    """A reorg took the block away: the transaction waits for a block again."""
+    moved = list(
+        Transaction.update(state=TransactionState.SENT, block_number=None, block_hash=None)
+        .where(Transaction.id == transaction_id, Transaction.state == TransactionState.MINED)
+        .returning(Transaction.batch)
+        .tuples()
+    )
+    Batch.update(block_number=None, block_hash=None, block_time=None, confirmations=0).where(
+        Batch.id.in_([row[0] for row in moved]), Batch.state == BatchState.SUBMITTED
+    ).execute()
+
+
+@transaction
+def settle(batch_id: int) -> bool:
+    """submitted → settled: deep enough to be confirmed. False when somebody else did it."""
+    return bool(
+        Batch.update(state=BatchState.SETTLED, sent_at=time.time())
+        .where(Batch.id == batch_id, Batch.state == BatchState.SUBMITTED)
+        .execute()
+    )
+
+
+@transaction
+def revert(transaction_id: int, error: TransactionReverted) -> str | None:
+    """A receipt of status 0: nothing of the batch is on the chain, nor will be. Returns the cause."""
+    row: Transaction = locked(Transaction.select().where(Transaction.id == transaction_id)).get()
+    Transaction.update(state=TransactionState.REVERTED).where(Transaction.id == transaction_id).execute()
+    failed = (
+        Batch.update(state=BatchState.FAILED, reason=error.code)
+        .where(Batch.id == row.batch_id, Batch.state == BatchState.SUBMITTED)
+        .execute()
+    )
+    return dead_letters.bury(_members(row.batch_id), error, stage="settle", batch_id=row.batch_id) if failed else None
+
+
+def _members(batch_id: int) -> Sequence[int]:
+    query = Write.select(Write.id).where(Write.batch == batch_id, Write.state == State.WRITTEN)
+    return [row[0] for row in query.tuples()]

@@ -1,0 +1,161 @@
+"""queued → verified: an attempt begins, and what passed joins the open batch of its lane.
+
+As a database's group commit does, writes that are verified while a chain write waits for
+its turn join the open batch. A partial unique index allows one open batch a lane; joining
+and closing are serialised by the batch's row.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import peewee as pw
+from dramatiq.common import compute_backoff
+
+from pipeline.database import transaction
+from pipeline.errors import PipelineError
+from pipeline.ledger import dead_letters
+from pipeline.ledger.attempts import MAX_BACKOFF_MS, FailedAttempt
+from pipeline.ledger.sql import chunks, locked, text_of
+from pipeline.models import Batch, BatchState, Credential, State, Write
+
+
+@dataclass(frozen=True, slots=True)
+class Verifiable:
+    """A queued write beside what it has to be compared with."""
+
+    id: int
+    job_id: str
+    credential_id: str
+    data_hash: str
+    ipfs_cid: str | None
+    priority: str
+    attempts: int
+    known: bool
+    document: str | None = field(repr=False)
+    credential_hash: str | None
+
+
+@transaction
+def begin(write_ids: Sequence[int]) -> list[Verifiable]:
+    """Begin an attempt at those of ``write_ids`` that are still queued and due; returns them.
+
+    A write that is delivered a second time without having failed keeps its attempt.
+    """
+    mine = Write.id.in_(list(write_ids)) & (Write.state == State.QUEUED)
+    due = Write.due_at.is_null() | (Write.due_at <= time.time())
+    new_attempt = (Write.attempts == 0) | Write.due_at.is_null(False)
+    Write.update(attempts=Write.attempts + 1, due_at=None, updated_at=time.time()).where(
+        mine, due, new_attempt
+    ).execute()
+    query = (
+        Write.select(
+            Write.id,
+            Write.job_id,
+            Write.credential_id,
+            Write.data_hash,
+            Write.ipfs_cid,
+            Write.priority,
+            Write.attempts,
+            Credential.id.is_null(False),
+            text_of(Credential.document),
+            Credential.data_hash,
+        )
+        .join(Credential, pw.JOIN.LEFT_OUTER, on=(Credential.id == Write.credential_id))
+        .where(mine, Write.due_at.is_null())
+        .order_by(Write.id)
+    )
+    return [Verifiable(*row) for row in query.tuples()]
+
+
+@transaction
+def fail_attempt(
+    write_ids: Sequence[int], error: PipelineError, *, stage: str, max_attempts: int, min_backoff_ms: int
+) -> FailedAttempt:
+    """Record that an attempt at queued writes has failed: a later try, dead letters, or both."""
+    mine = Write.id.in_(list(write_ids)) & (Write.state == State.QUEUED)
+    members = list(Write.select(Write.id, Write.attempts).where(mine).tuples())
+    dead = [write_id for write_id, attempts in members if error.permanent or attempts >= max_attempts]
+    alive = {write_id: attempts for write_id, attempts in members if write_id not in set(dead)}
+    cause = dead_letters.bury(dead, error, stage=stage) if dead else None
+    if not alive:
+        return FailedAttempt(None, cause)
+    _, delay_ms = compute_backoff(max(alive.values()) - 1, factor=min_backoff_ms, max_backoff=MAX_BACKOFF_MS)
+    due_at = time.time() + delay_ms / 1000
+    Write.update(due_at=due_at, sent_at=due_at, updated_at=time.time()).where(
+        Write.id.in_(list(alive)), Write.state == State.QUEUED
+    ).execute()
+    return FailedAttempt(delay_ms, cause)
+
+
+def join(
+    checked: Sequence[int], unchecked: Sequence[int], *, lane: str, max_size: int, linger_seconds: float
+) -> list[int]:
+    """Put verified writes into batches of ``lane``; returns the batches that were made for it.
+
+    ``checked`` had a document to be compared with, ``unchecked`` had none. Whoever makes a
+    batch sends its ``chain_write`` message once this has returned.
+    """
+    made: list[int] = []
+    for ids, document_checked in ((checked, True), (unchecked, False)):
+        for part in chunks(ids):
+            made += _join(
+                list(part),
+                document_checked=document_checked,
+                lane=lane,
+                max_size=max_size,
+                linger_seconds=linger_seconds,
+            )
+    return made
+
+
+@transaction
+def _join(
+    ids: list[int], *, document_checked: bool, lane: str, max_size: int, linger_seconds: float
+) -> list[int]:
+    made: list[int] = []
+    waiting = ids
+    while waiting:
+        batch = _lock_open(lane)
+        if batch is None:
+            new = _insert_open(lane, linger_seconds)
+            made += [new] if new else []
+            continue
+        part, waiting = waiting[: max_size - batch.size], waiting[max_size - batch.size :]
+        joined = (
+            Write.update(
+                state=State.VERIFIED, batch=batch.id, document_checked=document_checked, updated_at=time.time()
+            )
+            .where(Write.id.in_(part), Write.state == State.QUEUED)
+            .execute()
+        )
+        size = batch.size + joined
+        state = BatchState.FULL if size >= max_size else BatchState.OPEN
+        Batch.update(size=size, state=state).where(Batch.id == batch.id).execute()
+    return made
+
+
+def _lock_open(lane: str) -> Batch | None:
+    query = Batch.select(Batch.id, Batch.size).where(Batch.lane == lane, Batch.state == BatchState.OPEN)
+    batch: Batch | None = locked(query).first()
+    return batch
+
+
+def _insert_open(lane: str, linger_seconds: float) -> int | None:
+    """A new open batch; None when somebody else has just made one."""
+    now = time.time()
+    row = {
+        "lane": lane,
+        "state": BatchState.OPEN,
+        "size": 0,
+        "created_at": now,
+        "due_at": now + linger_seconds,
+        "sent_at": now,
+        "retrying": False,
+        "mock": False,
+        "confirmations": 0,
+    }
+    inserted = list(Batch.insert(row).on_conflict_ignore().returning(Batch.id).tuples())
+    return inserted[0][0] if inserted else None

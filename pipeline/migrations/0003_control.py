@@ -1,0 +1,21 @@
+"""What all processes share besides the ledger: leases of the sweeps, and switches such as pause."""
+
+from peewee import SqliteDatabase
+
+STATEMENTS = (
+    "CREATE TABLE leases (name TEXT NOT NULL PRIMARY KEY, holder TEXT NOT NULL, expires_at {real} NOT NULL)",
+    "CREATE TABLE control (name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL, updated_at {real} NOT NULL)",
+)
+
+
+def up(migrator, db):
+    """Make the tables."""
+    real = "REAL" if isinstance(db, SqliteDatabase) else "DOUBLE PRECISION"
+    for statement in STATEMENTS:
+        db.execute_sql(statement.format(real=real))
+
+
+def down(migrator, db):
+    """Drop them."""
+    for table in ("control", "leases"):
+        db.execute_sql(f"DROP TABLE {table}")

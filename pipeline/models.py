@@ -1,0 +1,241 @@
+"""The tables, as peewee models. `pipeline.ledger` alone writes to them.
+
+Times are seconds since the epoch (float, UTC) unless the name says otherwise; hashes
+of the chain are text with ``0x``; amounts are in wei, as text where 64 bits may not do.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import peewee as pw
+
+from pipeline.database import database
+
+
+class JsonText(pw.TextField):
+    """A JSON column of which Python sees the text."""
+
+    field_type = "JSON"
+
+
+class UtcDateTime(pw.DateTimeField):
+    """A point in time with its zone."""
+
+    field_type = "TIMESTAMPTZ"
+
+
+def utc_now() -> datetime:
+    """Now, in UTC."""
+    return datetime.now(UTC)
+
+
+class Table(pw.Model):
+    """Base of all tables."""
+
+    class Meta:
+        database = database
+        legacy_table_names = False
+
+
+class Credential(Table):
+    """What the issuer issued. Other programs may insert rows too."""
+
+    id = pw.TextField(primary_key=True)
+    document: Any = JsonText(null=True)
+    data_hash = pw.TextField(null=True)
+    ipfs_cid = pw.TextField(null=True)
+    metadata: Any = JsonText(default="{}")
+    created_at = UtcDateTime(default=utc_now)
+    updated_at = UtcDateTime(default=utc_now)
+
+    class Meta:
+        table_name = "credentials"
+
+
+class State:
+    """The states of a write. `PENDING` are those on their way."""
+
+    QUEUED = "queued"
+    VERIFIED = "verified"
+    WRITTEN = "written"
+    CONFIRMED = "confirmed"
+    FAILED = "failed"
+    PENDING = (QUEUED, VERIFIED, WRITTEN)
+
+
+class BatchState:
+    """The states of a batch.
+
+    ``open`` takes members; ``full`` takes none and waits for its turn; ``submitted`` has its
+    transaction stored; ``settled`` is deep enough in the chain (or mocked); ``confirmed`` has
+    all members confirmed; ``failed`` will never be on the chain.
+    """
+
+    OPEN = "open"
+    FULL = "full"
+    SUBMITTED = "submitted"
+    SETTLED = "settled"
+    CONFIRMED = "confirmed"
+    FAILED = "failed"
+    WAITING = (OPEN, FULL)
+
+
+class Batch(Table):
+    """One Merkle tree, one chain write."""
+
+    id = pw.BigAutoField()
+    lane = pw.TextField()
+    state = pw.TextField(default=BatchState.OPEN)
+    size = pw.IntegerField(default=0)
+    created_at = pw.DoubleField(default=time.time)
+    #: Not before this time is it written (linger, or a retry's backoff).
+    due_at = pw.DoubleField(default=time.time)
+    #: When the last ``chain_write`` or ``db_update`` message for it left.
+    sent_at = pw.DoubleField(default=0)
+    retrying = pw.BooleanField(default=False)
+    reason = pw.TextField(null=True)
+    mock = pw.BooleanField(default=False)
+    merkle_root = pw.TextField(null=True)
+    chain_id = pw.BigIntegerField(null=True)
+    contract_address = pw.TextField(null=True)
+    issuer = pw.TextField(null=True)
+    submitted_at = pw.DoubleField(null=True)
+    transaction_hash = pw.TextField(null=True)
+    block_number = pw.BigIntegerField(null=True)
+    block_hash = pw.TextField(null=True)
+    block_time = pw.DoubleField(null=True)
+    confirmations = pw.IntegerField(default=0)
+    gas_used = pw.BigIntegerField(null=True)
+    gas_price_wei = pw.TextField(null=True)
+    confirmed_at = pw.DoubleField(null=True)
+
+    class Meta:
+        table_name = "batches"
+
+
+class Write(Table):
+    """One job: the hash of one credential on its way to the chain."""
+
+    id = pw.BigAutoField()
+    job_id = pw.TextField(unique=True)
+    credential_id = pw.TextField()
+    data_hash = pw.TextField()
+    ipfs_cid = pw.TextField(null=True)
+    salt = pw.BlobField(null=True)
+    leaf = pw.BlobField(null=True)
+    priority = pw.TextField(default="normal")
+    #: Whether it has a Dramatiq message, and so a Dramatiq result, of its own.
+    own_message = pw.BooleanField(default=False)
+    state = pw.TextField(default=State.QUEUED)
+    attempts = pw.IntegerField(default=0)
+    batch = pw.ForeignKeyField(Batch, null=True, backref="writes")
+    document_checked = pw.BooleanField(null=True)
+    queued_at = pw.DoubleField(default=time.time)
+    updated_at = pw.DoubleField(default=time.time)
+    finished_at = pw.DoubleField(null=True)
+    #: Set while a retry (or a delayed first try) waits for its time.
+    due_at = pw.DoubleField(null=True)
+    sent_at = pw.DoubleField(default=time.time)
+    purged_at = pw.DoubleField(null=True)
+    error_code = pw.TextField(null=True)
+    error_message = pw.TextField(null=True)
+    error_stage = pw.TextField(null=True)
+    error_permanent = pw.BooleanField(null=True)
+
+    class Meta:
+        table_name = "writes"
+
+
+class Signer(Table):
+    """The next nonce of a key on a chain; its row is the lock under which nonces are given out."""
+
+    id = pw.BigAutoField()
+    chain_id = pw.BigIntegerField()
+    address = pw.TextField()
+    next_nonce = pw.BigIntegerField()
+
+    class Meta:
+        table_name = "signers"
+
+
+class TransactionState:
+    """``signed`` is stored, ``sent`` was taken by a node, ``mined`` is in a block, ``reverted`` too, in vain."""
+
+    SIGNED = "signed"
+    SENT = "sent"
+    MINED = "mined"
+    REVERTED = "reverted"
+    UNMINED = (SIGNED, SENT)
+
+
+class Transaction(Table):
+    """Every transaction ever signed, with its bytes: the same ones go out again."""
+
+    id = pw.BigAutoField()
+    batch = pw.ForeignKeyField(Batch, null=True, backref="transactions")
+    chain_id = pw.BigIntegerField()
+    signer = pw.TextField()
+    nonce = pw.BigIntegerField()
+    hash = pw.TextField(unique=True)
+    raw = pw.TextField()
+    state = pw.TextField(default=TransactionState.SIGNED)
+    gas_limit = pw.BigIntegerField()
+    max_fee_wei = pw.TextField()
+    tip_wei = pw.TextField()
+    created_at = pw.DoubleField(default=time.time)
+    sent_at = pw.DoubleField(null=True)
+    answer = pw.TextField(null=True)
+    block_number = pw.BigIntegerField(null=True)
+    block_hash = pw.TextField(null=True)
+
+    class Meta:
+        table_name = "transactions"
+
+
+class DeadLetter(Table):
+    """A write that failed for good, until somebody replays or discards it."""
+
+    id = pw.BigAutoField()
+    write = pw.ForeignKeyField(Write, backref="dead_letters")
+    #: Shared by all dead letters of one cause, for instance of one batch: one alert each.
+    cause_id = pw.TextField()
+    credential_id = pw.TextField()
+    job_id = pw.TextField()
+    stage = pw.TextField()
+    error = pw.TextField()
+    message = pw.TextField()
+    attempts = pw.IntegerField()
+    permanent = pw.BooleanField()
+    batch_id = pw.BigIntegerField(null=True)
+    created_at = pw.DoubleField(default=time.time)
+    alerted_at = pw.DoubleField(null=True)
+    resolved_at = pw.DoubleField(null=True)
+    resolution = pw.TextField(null=True)
+
+    class Meta:
+        table_name = "dead_letters"
+
+
+class Lease(Table):
+    """Who may run a sweep, until when."""
+
+    name = pw.TextField(primary_key=True)
+    holder = pw.TextField()
+    expires_at = pw.DoubleField()
+
+    class Meta:
+        table_name = "leases"
+
+
+class Control(Table):
+    """Facts that all processes share: paused, Redis's epoch, the last purge."""
+
+    name = pw.TextField(primary_key=True)
+    value = pw.TextField()
+    updated_at = pw.DoubleField(default=time.time)
+
+    class Meta:
+        table_name = "control"
