@@ -162,7 +162,7 @@ class Signer(Table):
 
 
 class TransactionState:
-    """``signed`` is stored, ``sent`` was taken by a node, ``mined`` is in a block, ``reverted`` too, in vain."""
+    """``signed`` is stored, ``sent`` a node has, ``mined`` is in a block, ``reverted`` too, in vain."""
 
     SIGNED = "signed"
     SENT = "sent"

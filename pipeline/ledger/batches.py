@@ -161,7 +161,9 @@ def submit_mock(batch_id: int) -> bool:
     if batch is None:
         return False
     _close(batch, None)
-    Batch.update(state=BatchState.SETTLED, mock=True, sent_at=time.time()).where(Batch.id == batch_id).execute()
+    Batch.update(state=BatchState.SETTLED, mock=True, sent_at=time.time()).where(
+        Batch.id == batch_id
+    ).execute()
     return True
 
 

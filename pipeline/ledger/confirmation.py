@@ -42,7 +42,9 @@ def confirm(batch_id: int) -> list[ConfirmedWrite]:
         [write.credential_id for write in confirmed],
         transaction_hash=batch.transaction_hash,
         block_number=batch.block_number,
-        confirmed_at=datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        confirmed_at=datetime.fromtimestamp(now, UTC)
+        .isoformat(timespec="milliseconds")
+        .replace("+00:00", "Z"),
     )
     Batch.update(state=BatchState.CONFIRMED, confirmed_at=now).where(Batch.id == batch_id).execute()
     return confirmed

@@ -142,12 +142,18 @@ def _resolve(write_ids: Sequence[int], resolution: str) -> None:
 
 def open_letters(limit: int | None = None) -> list[DeadLetter]:
     """The dead letters that nobody has resolved, oldest first."""
-    return list(DeadLetter.select().where(DeadLetter.resolved_at.is_null()).order_by(DeadLetter.id).limit(limit))
+    return list(
+        DeadLetter.select().where(DeadLetter.resolved_at.is_null()).order_by(DeadLetter.id).limit(limit)
+    )
 
 
 def find(name: str) -> DeadLetter:
     """The open dead letter of this id, or of this credential. Raises `UnknownDeadLetter`."""
-    by_id = (DeadLetter.id == int(name)) if name.isdecimal() and len(name) < 19 else (DeadLetter.credential_id == name)
+    by_id = (
+        (DeadLetter.id == int(name))
+        if name.isdecimal() and len(name) < 19
+        else (DeadLetter.credential_id == name)
+    )
     letter: DeadLetter | None = (
         DeadLetter.select()
         .where(by_id | (DeadLetter.credential_id == name), DeadLetter.resolved_at.is_null())
@@ -186,7 +192,9 @@ def replayable_after_outage(limit: int) -> list[int]:
 
 def causes_not_alerted(limit: int = 100) -> list[str]:
     """Causes for which no alert has been raised yet."""
-    query = DeadLetter.select(DeadLetter.cause_id).where(DeadLetter.alerted_at.is_null()).distinct().limit(limit)
+    query = (
+        DeadLetter.select(DeadLetter.cause_id).where(DeadLetter.alerted_at.is_null()).distinct().limit(limit)
+    )
     return [row[0] for row in query.tuples()]
 
 

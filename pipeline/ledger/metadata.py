@@ -36,7 +36,11 @@ def mark_failed(credential_ids: Sequence[str], error: str) -> None:
 
 
 def mark_confirmed(
-    credential_ids: Sequence[str], *, transaction_hash: str | None, block_number: int | None, confirmed_at: str
+    credential_ids: Sequence[str],
+    *,
+    transaction_hash: str | None,
+    block_number: int | None,
+    confirmed_at: str,
 ) -> None:
     """Say where the credential is anchored; hash and number are None for a mock write."""
     _merge(
@@ -53,7 +57,9 @@ def mark_confirmed(
 
 def _merge(credential_ids: Sequence[str], values: Mapping[str, Any]) -> None:
     for part in chunks(credential_ids):
-        Credential.update(metadata=_merged(values), updated_at=utc_now()).where(Credential.id.in_(part)).execute()
+        Credential.update(metadata=_merged(values), updated_at=utc_now()).where(
+            Credential.id.in_(part)
+        ).execute()
 
 
 def _merged(values: Mapping[str, Any]) -> pw.Node:

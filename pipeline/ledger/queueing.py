@@ -23,6 +23,7 @@ from pipeline.ledger.sql import chunks, lock_credentials
 from pipeline.merkle import leaf_hash
 from pipeline.models import Batch, BatchState, State, Write
 
+
 @dataclass(frozen=True, slots=True)
 class QueuedWrite:
     """Where one request ended: its job, and whether a message has to be sent for it."""
@@ -93,7 +94,13 @@ def _queue_chunk(
 def _earlier_writes(credential_ids: Sequence[str]) -> defaultdict[str, list[Write]]:
     query = (
         Write.select(
-            Write.id, Write.job_id, Write.credential_id, Write.data_hash, Write.ipfs_cid, Write.priority, Write.state
+            Write.id,
+            Write.job_id,
+            Write.credential_id,
+            Write.data_hash,
+            Write.ipfs_cid,
+            Write.priority,
+            Write.state,
         )
         .where(Write.credential_id.in_(list(set(credential_ids))))
         .order_by(Write.id)
@@ -119,7 +126,9 @@ def _match(writes: Sequence[Write], request: WriteRequest) -> Write | None:
     return match
 
 
-def _new_row(request: WriteRequest, job_id: str, *, own_message: bool, due_at: float | None) -> dict[str, Any]:
+def _new_row(
+    request: WriteRequest, job_id: str, *, own_message: bool, due_at: float | None
+) -> dict[str, Any]:
     salt = os.urandom(32)
     now = time.time()
     leaf = leaf_hash(request.credential_id, bytes.fromhex(request.data_hash), request.ipfs_cid or "", salt)
@@ -153,7 +162,9 @@ def _make_urgent(write_ids: Sequence[int]) -> None:
         return
     batches = [
         row[0]
-        for row in Write.select(Write.batch).where(Write.id.in_(write_ids), Write.state == State.VERIFIED).tuples()
+        for row in Write.select(Write.batch)
+        .where(Write.id.in_(write_ids), Write.state == State.VERIFIED)
+        .tuples()
     ]
     Batch.update(lane="urgent", state=BatchState.FULL).where(
         Batch.id.in_(batches), Batch.state.in_(BatchState.WAITING)

@@ -41,12 +41,16 @@ def claim_writes(priority: str, *, sent_before: float, limit: int = WRITES_PER_S
 
 
 @transaction
-def claim_batches(states: Sequence[str], *, sent_before: float, limit: int = BATCHES_PER_SWEEP) -> list[tuple[int, str]]:
+def claim_batches(
+    states: Sequence[str], *, sent_before: float, limit: int = BATCHES_PER_SWEEP
+) -> list[tuple[int, str]]:
     """Id and lane of due batches in ``states`` whose message left before ``sent_before``."""
     now = time.time()
     lost = (
         Batch.select(Batch.id, Batch.lane)
-        .where(Batch.state.in_(list(states)), Batch.sent_at < sent_before, Batch.due_at <= now, Batch.size > 0)
+        .where(
+            Batch.state.in_(list(states)), Batch.sent_at < sent_before, Batch.due_at <= now, Batch.size > 0
+        )
         .order_by(Batch.id)
         .limit(limit)
     )

@@ -98,7 +98,11 @@ def revert(transaction_id: int, error: TransactionReverted) -> str | None:
         .where(Batch.id == row.batch_id, Batch.state == BatchState.SUBMITTED)
         .execute()
     )
-    return dead_letters.bury(_members(row.batch_id), error, stage="settle", batch_id=row.batch_id) if failed else None
+    return (
+        dead_letters.bury(_members(row.batch_id), error, stage="settle", batch_id=row.batch_id)
+        if failed
+        else None
+    )
 
 
 def _members(batch_id: int) -> Sequence[int]:

@@ -126,7 +126,10 @@ def _join(
         part, waiting = waiting[: max_size - batch.size], waiting[max_size - batch.size :]
         joined = (
             Write.update(
-                state=State.VERIFIED, batch=batch.id, document_checked=document_checked, updated_at=time.time()
+                state=State.VERIFIED,
+                batch=batch.id,
+                document_checked=document_checked,
+                updated_at=time.time(),
             )
             .where(Write.id.in_(part), Write.state == State.QUEUED)
             .execute()

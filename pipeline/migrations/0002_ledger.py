@@ -123,7 +123,8 @@ STATEMENTS = (
         resolution TEXT
     )
     """,
-    "CREATE UNIQUE INDEX dead_letters_one_open_per_write ON dead_letters (write_id) WHERE resolved_at IS NULL",
+    "CREATE UNIQUE INDEX dead_letters_one_open_per_write ON dead_letters (write_id)"
+    " WHERE resolved_at IS NULL",
     "CREATE INDEX dead_letters_not_alerted ON dead_letters (cause_id) WHERE alerted_at IS NULL",
     "CREATE INDEX dead_letters_of_credential ON dead_letters (credential_id)",
 )

@@ -1,1 +1,1 @@
-"""Numbered steps of the schema, run by `pipeline.database.migrate`; a step that has landed is never edited."""
+"""Numbered steps of the schema, run by `pipeline.database.migrate`; a landed step is never edited."""
