@@ -180,7 +180,7 @@ class Transaction(Table):
     signer = pw.TextField()
     nonce = pw.BigIntegerField()
     hash = pw.TextField(unique=True)
-    raw = pw.TextField()
+    raw_transaction = pw.TextField()
     state = pw.TextField(default=TransactionState.SIGNED)
     gas_limit = pw.BigIntegerField()
     max_fee_wei = pw.TextField()

@@ -146,7 +146,7 @@ def submit(
         signer=account.signer,
         nonce=nonce,
         hash=signed.hash,
-        raw="0x" + signed.raw.hex(),
+        raw_transaction="0x" + signed.raw.hex(),
         gas_limit=signed.gas_limit,
         max_fee_wei=str(signed.max_fee_wei),
         tip_wei=str(signed.tip_wei),

@@ -121,7 +121,7 @@ def _match(writes: Sequence[Write], request: WriteRequest) -> Write | None:
     if pending is not None:
         raise ConflictingWrite(
             f"credential {request.credential_id!r}: job {pending.job_id} with data hash {pending.data_hash} "
-            f"and CID {pending.ipfs_cid} is pending; {request.data_hash} and {request.ipfs_cid} must wait for it"
+            f"and CID {pending.ipfs_cid} is pending; {request.data_hash} with {request.ipfs_cid} must wait"
         )
     return match
 

@@ -37,3 +37,8 @@ def lock_credentials(ids: Sequence[str]) -> set[str]:
         query = Credential.select(Credential.id).where(Credential.id.in_(part)).order_by(Credential.id)
         found.update(row[0] for row in locked(query).tuples())
     return found
+
+
+def rows(query: Any) -> list[tuple[Any, ...]]:
+    """The rows of ``query`` as plain tuples."""
+    return list(query.tuples())

@@ -1,5 +1,7 @@
 """The issuer's table: what was issued, and whether it is on the chain."""
 
+from typing import Any
+
 from peewee import SqliteDatabase
 
 SQLITE = {"json": "TEXT", "jsonb": "TEXT", "time": "TIMESTAMP", "now": "CURRENT_TIMESTAMP"}
@@ -18,11 +20,11 @@ CREATE TABLE IF NOT EXISTS credentials (
 """
 
 
-def up(migrator, db):
+def up(migrator: Any, db: Any) -> None:
     """Make the table, unless the issuer has it already."""
     db.execute_sql(TABLE.format(**(SQLITE if isinstance(db, SqliteDatabase) else POSTGRESQL)))
 
 
-def down(migrator, db):
+def down(migrator: Any, db: Any) -> None:
     """Drop it."""
     db.execute_sql("DROP TABLE credentials")

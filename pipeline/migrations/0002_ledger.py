@@ -1,5 +1,7 @@
 """The ledger: writes, batches, signers' nonces, transactions, dead letters."""
 
+from typing import Any
+
 from peewee import SqliteDatabase
 
 SQLITE = {"id": "INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT", "bytes": "BLOB", "real": "REAL"}
@@ -89,7 +91,7 @@ STATEMENTS = (
         signer TEXT NOT NULL,
         nonce BIGINT NOT NULL,
         hash TEXT NOT NULL UNIQUE,
-        raw TEXT NOT NULL,
+        raw_transaction TEXT NOT NULL,
         state TEXT NOT NULL CHECK (state IN ('signed', 'sent', 'mined', 'reverted')),
         gas_limit BIGINT NOT NULL,
         max_fee_wei TEXT NOT NULL,
@@ -130,14 +132,14 @@ STATEMENTS = (
 )
 
 
-def up(migrator, db):
+def up(migrator: Any, db: Any) -> None:
     """Make the tables."""
     types = SQLITE if isinstance(db, SqliteDatabase) else POSTGRESQL
     for statement in STATEMENTS:
         db.execute_sql(statement.format(**types))
 
 
-def down(migrator, db):
+def down(migrator: Any, db: Any) -> None:
     """Drop them."""
     for table in ("dead_letters", "transactions", "signers", "writes", "batches"):
         db.execute_sql(f"DROP TABLE {table}")

@@ -1,5 +1,7 @@
 """What all processes share besides the ledger: leases of the sweeps, and switches such as pause."""
 
+from typing import Any
+
 from peewee import SqliteDatabase
 
 STATEMENTS = (
@@ -8,14 +10,14 @@ STATEMENTS = (
 )
 
 
-def up(migrator, db):
+def up(migrator: Any, db: Any) -> None:
     """Make the tables."""
     real = "REAL" if isinstance(db, SqliteDatabase) else "DOUBLE PRECISION"
     for statement in STATEMENTS:
         db.execute_sql(statement.format(real=real))
 
 
-def down(migrator, db):
+def down(migrator: Any, db: Any) -> None:
     """Drop them."""
     for table in ("control", "leases"):
         db.execute_sql(f"DROP TABLE {table}")
