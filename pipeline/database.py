@@ -129,7 +129,7 @@ def _alone(db: peewee.Database) -> AbstractContextManager[Any]:
 
 
 class _PostgresSchemaLock:
-    def __init__(self, db: peewee.Database) -> None:
+    def __init__(self, db: Any) -> None:
         self._db = db
 
     def __enter__(self) -> None:

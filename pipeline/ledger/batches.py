@@ -19,7 +19,7 @@ from pipeline.database import transaction
 from pipeline.errors import PipelineError
 from pipeline.ledger import control, dead_letters
 from pipeline.ledger.attempts import MAX_BACKOFF_MS, FailedAttempt
-from pipeline.ledger.sql import locked
+from pipeline.ledger.sql import locked, rows
 from pipeline.merkle import MerkleTree
 from pipeline.models import Batch, BatchState, Signer, State, Transaction, TransactionState, Write
 
@@ -100,7 +100,7 @@ def fail_attempt(
     batch = _lock_waiting(batch_id)
     if batch is None:
         return FailedAttempt(None, None)
-    members = list(Write.select(Write.id, Write.attempts).where(Write.batch == batch_id).tuples())
+    members = rows(Write.select(Write.id, Write.attempts).where(Write.batch == batch_id))
     dead = [write_id for write_id, attempts in members if error.permanent or attempts >= max_attempts]
     alive = [attempts for write_id, attempts in members if not error.permanent and attempts < max_attempts]
     cause = dead_letters.bury(dead, error, stage=stage, batch_id=batch_id) if dead else None
@@ -184,7 +184,7 @@ def _lock_signer(account: Account, first_nonce: int) -> Signer:
 def _close(batch: Batch, account: Account | None) -> bytes:
     """verified → written for all members; returns the Merkle root of their leaves."""
     members = Write.select(Write.leaf).where(Write.batch == batch.id, Write.state == State.VERIFIED)
-    root = MerkleTree([bytes(row[0]) for row in members.tuples()]).root
+    root = MerkleTree([bytes(row[0]) for row in rows(members)]).root
     now = time.time()
     Batch.update(
         state=BatchState.SUBMITTED,

@@ -12,7 +12,7 @@ import peewee as pw
 from pipeline.database import transaction
 from pipeline.errors import PipelineError, UnknownDeadLetter
 from pipeline.ledger import metadata
-from pipeline.ledger.sql import chunks
+from pipeline.ledger.sql import chunks, rows
 from pipeline.models import DeadLetter, State, Write
 
 #: What a dead letter that went out by itself is resolved as.
@@ -49,10 +49,10 @@ def bury(
     cause = str(uuid4())
     buried = 0
     for part in chunks(write_ids):
-        dying = list(
-            Write.select(Write.id, Write.credential_id, Write.job_id, Write.attempts)
-            .where(Write.id.in_(part), Write.state.in_(State.PENDING))
-            .tuples()
+        dying = rows(
+            Write.select(Write.id, Write.credential_id, Write.job_id, Write.attempts).where(
+                Write.id.in_(part), Write.state.in_(State.PENDING)
+            )
         )
         buried += len(dying)
         _fail([row[0] for row in dying], error, stage)
@@ -187,7 +187,7 @@ def replayable_after_outage(limit: int) -> list[int]:
         .order_by(DeadLetter.id)
         .limit(limit)
     )
-    return [row[0] for row in query.tuples()]
+    return [row[0] for row in rows(query)]
 
 
 def causes_not_alerted(limit: int = 100) -> list[str]:
@@ -195,7 +195,7 @@ def causes_not_alerted(limit: int = 100) -> list[str]:
     query = (
         DeadLetter.select(DeadLetter.cause_id).where(DeadLetter.alerted_at.is_null()).distinct().limit(limit)
     )
-    return [row[0] for row in query.tuples()]
+    return [row[0] for row in rows(query)]
 
 
 def cause_of(cause_id: str) -> Cause | None:

@@ -19,7 +19,7 @@ from pipeline.database import transaction
 from pipeline.errors import ConflictingWrite, UnknownCredential
 from pipeline.intake import WriteRequest
 from pipeline.ledger import dead_letters, metadata
-from pipeline.ledger.sql import chunks, lock_credentials
+from pipeline.ledger.sql import chunks, lock_credentials, rows
 from pipeline.merkle import leaf_hash
 from pipeline.models import Batch, BatchState, State, Write
 
@@ -173,4 +173,4 @@ def _make_urgent(write_ids: Sequence[int]) -> None:
 
 
 def _ids_of(job_ids: Sequence[str]) -> dict[str, int]:
-    return dict(Write.select(Write.job_id, Write.id).where(Write.job_id.in_(job_ids)).tuples())
+    return dict(rows(Write.select(Write.job_id, Write.id).where(Write.job_id.in_(job_ids))))

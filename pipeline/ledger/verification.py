@@ -18,7 +18,7 @@ from pipeline.database import transaction
 from pipeline.errors import PipelineError
 from pipeline.ledger import dead_letters
 from pipeline.ledger.attempts import MAX_BACKOFF_MS, FailedAttempt
-from pipeline.ledger.sql import chunks, locked, text_of
+from pipeline.ledger.sql import chunks, locked, rows, text_of
 from pipeline.models import Batch, BatchState, Credential, State, Write
 
 
@@ -67,7 +67,7 @@ def begin(write_ids: Sequence[int]) -> list[Verifiable]:
         .where(mine, Write.due_at.is_null())
         .order_by(Write.id)
     )
-    return [Verifiable(*row) for row in query.tuples()]
+    return [Verifiable(*row) for row in rows(query)]
 
 
 @transaction
@@ -76,7 +76,7 @@ def fail_attempt(
 ) -> FailedAttempt:
     """Record that an attempt at queued writes has failed: a later try, dead letters, or both."""
     mine = Write.id.in_(list(write_ids)) & (Write.state == State.QUEUED)
-    members = list(Write.select(Write.id, Write.attempts).where(mine).tuples())
+    members = rows(Write.select(Write.id, Write.attempts).where(mine))
     dead = [write_id for write_id, attempts in members if error.permanent or attempts >= max_attempts]
     alive = {write_id: attempts for write_id, attempts in members if write_id not in set(dead)}
     cause = dead_letters.bury(dead, error, stage=stage) if dead else None
