@@ -176,6 +176,7 @@ class Transaction(Table):
 
     id = pw.BigAutoField()
     batch = pw.ForeignKeyField(Batch, null=True, backref="transactions")
+    batch_id: Any
     chain_id = pw.BigIntegerField()
     signer = pw.TextField()
     nonce = pw.BigIntegerField()

@@ -88,7 +88,10 @@ def _queue_chunk(
     dead_letters.requeue(replayed, resolution="queued again")
     _make_urgent(urgent)
     ids = _ids_of([job_id for job_id, *_ in found])
-    return [QueuedWrite(job_id, ids[job_id], *rest) for job_id, *rest in found]
+    return [
+        QueuedWrite(job_id, ids[job_id], priority, needs_message, duplicate)
+        for job_id, priority, needs_message, duplicate in found
+    ]
 
 
 def _earlier_writes(credential_ids: Sequence[str]) -> defaultdict[str, list[Write]]:
@@ -160,12 +163,8 @@ def _make_urgent(write_ids: Sequence[int]) -> None:
     """Move writes, and the waiting batches that hold them, to the urgent lane."""
     if not write_ids:
         return
-    batches = [
-        row[0]
-        for row in Write.select(Write.batch)
-        .where(Write.id.in_(write_ids), Write.state == State.VERIFIED)
-        .tuples()
-    ]
+    waiting = Write.select(Write.batch).where(Write.id.in_(write_ids), Write.state == State.VERIFIED)
+    batches = [row[0] for row in rows(waiting)]
     Batch.update(lane="urgent", state=BatchState.FULL).where(
         Batch.id.in_(batches), Batch.state.in_(BatchState.WAITING)
     ).execute()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from pipeline.database import transaction
+from pipeline.ledger.sql import rows
 from pipeline.models import DeadLetter, State, Write
 
 #: Rows that one transaction purges.
@@ -37,12 +38,11 @@ def purge_failed(*, finished_before: float) -> list[str]:
 
 
 def _purge(state: str, condition: object) -> list[str]:
-    chosen = list(
+    chosen = rows(
         Write.select(Write.id)
         .where(Write.state == state, Write.purged_at.is_null(), condition)
         .order_by(Write.finished_at, Write.id)
         .limit(CHUNK)
-        .tuples()
     )
     ids = [row[0] for row in chosen]
     purged = (

@@ -61,7 +61,7 @@ def record_mined(transaction_id: int, mined: Mined) -> None:
         gas_used=mined.gas_used,
         gas_price_wei=str(mined.gas_price_wei),
         confirmations=mined.confirmations,
-    ).where(Batch.id == row.batch.id, Batch.state == BatchState.SUBMITTED).execute()
+    ).where(Batch.id == row.batch_id, Batch.state == BatchState.SUBMITTED).execute()
 
 
 @transaction
@@ -95,11 +95,11 @@ def revert(transaction_id: int, error: TransactionReverted) -> str | None:
     Transaction.update(state=TransactionState.REVERTED).where(Transaction.id == transaction_id).execute()
     failed = (
         Batch.update(state=BatchState.FAILED, reason=error.code)
-        .where(Batch.id == row.batch.id, Batch.state == BatchState.SUBMITTED)
+        .where(Batch.id == row.batch_id, Batch.state == BatchState.SUBMITTED)
         .execute()
     )
     return (
-        dead_letters.bury(_members(row.batch.id), error, stage="settle", batch_id=row.batch.id)
+        dead_letters.bury(_members(row.batch_id), error, stage="settle", batch_id=row.batch.id)
         if failed
         else None
     )

@@ -1,0 +1,1 @@
+"""One file per actor; `pipeline.actors` is their roster."""
