@@ -99,7 +99,7 @@ def revert(transaction_id: int, error: TransactionReverted) -> str | None:
         .execute()
     )
     return (
-        dead_letters.bury(_members(row.batch_id), error, stage="settle", batch_id=row.batch.id)
+        dead_letters.bury(_members(row.batch_id), error, stage="settle", batch_id=row.batch_id)
         if failed
         else None
     )
