@@ -193,5 +193,13 @@ def retrying(work: Callable[[], R]) -> R:
 
 def drop_broken_connection() -> None:
     """Close this thread's connection when the server has cut it, so that the next use opens one."""
-    if database.obj is not None and not database.is_closed() and not database.is_connection_usable():
-        database.dispose_connection() if hasattr(database.obj, "dispose_connection") else database.close()
+    if database.obj is None or database.is_closed() or database.in_transaction():
+        return
+    if not database.is_connection_usable():
+        database.close()
+
+
+def close_connection() -> None:
+    """Close this thread's connection, if it has one."""
+    if database.obj is not None and not database.is_closed():
+        database.close()

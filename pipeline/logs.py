@@ -1,7 +1,7 @@
 """Logs: one line a record, for people or as JSON, with ids as fields and without secrets.
 
 Whoever runs a process of ours calls `configure_logging` once: the command line at its
-start, workers and scheduler through `LogMiddleware`. An issuer's API keeps its own logging.
+start, workers and scheduler through `pipeline.middleware.logs`. An issuer's API keeps its own logging.
 
 Dramatiq and periodiq have called ``logging.basicConfig`` by the time our modules are
 imported, so this takes over the handler they made. What the Dramatiq *master* says (boot,
@@ -22,9 +22,7 @@ from pathlib import Path
 from typing import Any, TextIO
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-import dramatiq
-
-from pipeline.settings import Settings, get_settings
+from pipeline.settings import Settings
 
 #: Fields that come first, in this order; any other field follows by name.
 FIELDS = (
@@ -133,23 +131,10 @@ class StderrHandler(logging.StreamHandler[TextIO]):
         super().emit(record)
 
 
-class LogMiddleware(dramatiq.Middleware):
-    """Brings `configure_logging` to the processes that other programs start.
-
-    Put it last: Dramatiq calls after-hooks in reverse, and what boots before it logs in
-    Dramatiq's form.
-    """
-
-    def after_process_boot(self, broker: dramatiq.Broker) -> None:
-        """A worker process has loaded the actors."""
-        configure_logging(get_settings())
-
-    def before_enqueue(
-        self, broker: dramatiq.Broker, message: dramatiq.Message[Any], delay: int | None
-    ) -> None:
-        """Periodiq emits nothing at its start; only its messages have ``scheduled_at``."""
-        if "scheduled_at" in message.options and not _ours(logging.getLogger()):
-            configure_logging(get_settings())
+def configure_once(settings: Settings) -> None:
+    """`configure_logging`, unless that has been done."""
+    if not _ours(logging.getLogger()):
+        configure_logging(settings)
 
 
 def configure_logging(settings: Settings) -> None:

@@ -102,6 +102,38 @@ def _insert_letters(
 
 
 @transaction
+def bury_unheard(
+    job_id: str, credential_id: str, data_hash: str, error: PipelineError, *, stage: str
+) -> str | None:
+    """A dead letter for a message that could never become a write; one attempt, nobody to raise to."""
+    now = time.time()
+    row = {
+        "job_id": job_id,
+        "credential_id": credential_id[:255],
+        "data_hash": data_hash[:255],
+        "priority": "normal",
+        "own_message": True,
+        "state": State.FAILED,
+        "attempts": 1,
+        "queued_at": now,
+        "updated_at": now,
+        "sent_at": now,
+        "finished_at": now,
+        "error_code": error.code,
+        "error_message": error.message,
+        "error_stage": stage,
+        "error_permanent": error.permanent,
+    }
+    inserted = rows(Write.insert(row).on_conflict_ignore().returning(Write.id))
+    if not inserted:
+        return None
+    cause = str(uuid4())
+    dying = [(inserted[0][0], credential_id[:255], job_id, 1)]
+    _insert_letters(dying, error, cause=cause, stage=stage, batch_id=None)
+    return cause
+
+
+@transaction
 def requeue(write_ids: Sequence[int], *, resolution: str) -> list[int]:
     """failed → queued under the old job id, with new attempts; returns those that were failed.
 

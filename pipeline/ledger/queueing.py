@@ -173,3 +173,9 @@ def _make_urgent(write_ids: Sequence[int]) -> None:
 
 def _ids_of(job_ids: Sequence[str]) -> dict[str, int]:
     return dict(rows(Write.select(Write.job_id, Write.id).where(Write.job_id.in_(job_ids))))
+
+
+def find(job_id: str) -> int | None:
+    """The write of this job."""
+    found = rows(Write.select(Write.id).where(Write.job_id == job_id))
+    return found[0][0] if found else None

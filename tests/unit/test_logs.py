@@ -164,7 +164,7 @@ import threading
 import dramatiq
 from dramatiq.brokers.stub import StubBroker
 from periodiq import PeriodiqMiddleware, cron
-from pipeline.logs import LogMiddleware
+from pipeline.middleware.logs import LogMiddleware
 
 class Speak(dramatiq.Middleware):
     def after_process_boot(self, broker):

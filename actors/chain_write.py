@@ -1,0 +1,28 @@
+"""The second stage: a permit to write the most urgent ready batch, whichever its message named."""
+
+from __future__ import annotations
+
+import dramatiq
+
+from pipeline.middleware.retries import MAX_RETRIES, MIN_BACKOFF_MS
+
+
+def a_batch_is_ready() -> bool:
+    """Whether there is something to write, and nothing against it."""
+    from pipeline import chain_writing
+
+    return chain_writing.ready()
+
+
+@dramatiq.actor(
+    queue_name="chain_write",
+    priority=5,
+    max_retries=MAX_RETRIES,
+    min_backoff=MIN_BACKOFF_MS,
+    rate_limit_when=a_batch_is_ready,
+)
+def chain_write() -> None:
+    """Anchor one Merkle root: guards, a rate slot, the stored intent, then the bytes."""
+    from pipeline import chain_writing
+
+    chain_writing.write_next()

@@ -1,0 +1,35 @@
+"""The first stage. `hash_verify.send(credential_id, data_hash, ipfs_cid)` is where a write begins."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dramatiq
+from dramatiq.middleware import CurrentMessage
+
+from pipeline.middleware.retries import MAX_RETRIES, MIN_BACKOFF_MS
+from pipeline.queueing_actor import QueueingActor
+
+
+@dramatiq.actor(
+    actor_class=QueueingActor,
+    queue_name="hash_verify",
+    priority=10,
+    max_retries=MAX_RETRIES,
+    min_backoff=MIN_BACKOFF_MS,
+)
+def hash_verify(credential_id: str, data_hash: str, ipfs_cid: str | None = None) -> None:
+    """Compare the credential's document with the hash to be anchored, and join a batch."""
+    from pipeline import queueing, verification
+
+    message: Any = CurrentMessage.get_current_message()
+    parts = {"credential_id": credential_id, "data_hash": data_hash, "ipfs_cid": ipfs_cid}
+    verification.verify(queueing.adopt(message.message_id, parts))
+
+
+@dramatiq.actor(queue_name="hash_verify", priority=20, max_retries=MAX_RETRIES, min_backoff=MIN_BACKOFF_MS)
+def hash_verify_many(write_ids: list[int]) -> None:
+    """The same for a chunk of writes that were queued in bulk; each passes or fails alone."""
+    from pipeline import verification
+
+    verification.verify(write_ids)

@@ -1,0 +1,14 @@
+"""Retention: what is old leaves counts and lists."""
+
+from __future__ import annotations
+
+import dramatiq
+from periodiq import cron
+
+
+@dramatiq.actor(queue_name="sweeps", priority=30, max_retries=0, periodic=cron("*/10 * * * *"))
+def purge() -> None:
+    """Purge completed jobs after a day or beyond the newest thousand, failed ones after a week."""
+    from pipeline import retention
+
+    retention.purge()

@@ -1,0 +1,25 @@
+"""The roster: ``dramatiq pipeline.actors`` and ``periodiq pipeline.actors`` load this.
+
+Queues, for ``-Q``: ``urgent``, ``hash_verify``, ``chain_write``, ``db_update``, ``dead_letter``, ``sweeps``.
+"""
+
+from pipeline.broker import broker  # isort: skip - the actors need it set
+from actors.chain_write import chain_write
+from actors.db_update import db_update
+from actors.dead_letter import dead_letter
+from actors.hash_verify import hash_verify, hash_verify_many
+from actors.purge import purge
+from actors.reconcile import reconcile
+from actors.settle import settle
+
+__all__ = [
+    "broker",
+    "chain_write",
+    "db_update",
+    "dead_letter",
+    "hash_verify",
+    "hash_verify_many",
+    "purge",
+    "reconcile",
+    "settle",
+]

@@ -1,0 +1,84 @@
+"""Where an exception becomes a failed attempt in SQL, and a `Retry` for Dramatiq to wait on.
+
+A database that is away costs no attempt: nothing could be recorded, and the row is as it was.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import dramatiq
+from dramatiq.errors import Retry
+
+from pipeline.errors import DatabaseUnavailable, PipelineError
+from pipeline.ledger import batches, verification
+from pipeline.ledger.attempts import FailedAttempt
+from pipeline.settings import get_settings
+
+logger = logging.getLogger(__name__)
+
+Record = Callable[[PipelineError], FailedAttempt]
+
+
+class UnexpectedError(PipelineError):
+    """Something that no part of the pipeline foresaw; transient, like everything unknown."""
+
+
+@contextmanager
+def at_batch(batch_id: int, *, stage: str) -> Iterator[None]:
+    """An attempt at a batch: what is raised inside costs each member one attempt."""
+    settings = get_settings()
+    batches.begin_attempt(batch_id)
+    with _recorded(
+        lambda error: batches.fail_attempt(
+            batch_id,
+            error,
+            stage=stage,
+            max_attempts=settings.retry_max_attempts,
+            min_backoff_ms=settings.retry_min_backoff_ms,
+        ),
+        fields={"batch_id": batch_id, "stage": stage},
+    ):
+        yield
+
+
+@contextmanager
+def at_writes(write_ids: Sequence[int], *, stage: str) -> Iterator[None]:
+    """An attempt at queued writes that have begun one."""
+    settings = get_settings()
+    with _recorded(
+        lambda error: verification.fail_attempt(
+            write_ids,
+            error,
+            stage=stage,
+            max_attempts=settings.retry_max_attempts,
+            min_backoff_ms=settings.retry_min_backoff_ms,
+        ),
+        fields={"stage": stage},
+    ):
+        yield
+
+
+@contextmanager
+def _recorded(record: Record, *, fields: dict[str, object]) -> Iterator[None]:
+    try:
+        yield
+    except (Retry, DatabaseUnavailable):
+        raise
+    except Exception as exc:
+        error = exc if isinstance(exc, PipelineError) else UnexpectedError(type(exc).__name__)
+        unforeseen = not isinstance(exc, PipelineError)
+        failed = record(error)
+        log = logger.exception if unforeseen else logger.warning
+        log("attempt failed: %s", error.message, extra={**fields, "error": error.code})
+        announce(failed)
+        if failed.retry_in_ms is not None:
+            raise Retry(error.code, delay=failed.retry_in_ms) from exc
+
+
+def announce(failed: FailedAttempt) -> None:
+    """Have the alert raised for what has failed for good."""
+    if failed.cause_id is not None:
+        dramatiq.get_broker().get_actor("dead_letter").send(failed.cause_id)

@@ -1,0 +1,116 @@
+"""The broker: Dramatiq on Redis, connected at first use, with the pipeline's middleware.
+
+Importing this costs little, so that an issuer's API can: redis-py, peewee and pydantic
+(more than a second together) are loaded by the first message that is sent or worked on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import dramatiq
+from dramatiq.broker import Consumer
+from dramatiq.common import dq_name
+from dramatiq.middleware import CurrentMessage, Middleware, TimeLimit
+from dramatiq.results import Results
+from periodiq import PeriodiqMiddleware
+
+from pipeline.middleware.logs import LogMiddleware
+from pipeline.middleware.process import Process
+from pipeline.middleware.rate_limit import RateLimit
+from pipeline.middleware.retries import AttemptRetries
+from pipeline.middleware.ticker import Ticker
+from pipeline.results import JobResults
+
+if TYPE_CHECKING:
+    from dramatiq.brokers.redis import RedisBroker
+
+#: Milliseconds without a sign of life after which another process takes a worker's messages.
+HEARTBEAT_TIMEOUT_MS = 5000
+
+#: Look for dead workers at each fetch: the default takes ten minutes on an idle system.
+MAINTENANCE_CHANCE = 1_000_000
+
+#: Milliseconds that a message may take; far above all time-outs of the node and the database.
+TIME_LIMIT_MS = 300_000
+
+#: The queue that overtakes all others: Dramatiq's own priority acts only after the prefetch.
+URGENT = "urgent"
+
+
+class PipelineBroker(dramatiq.Broker):
+    """Stands for a `RedisBroker`, which it makes when the first message is sent or fetched."""
+
+    def __init__(self, middleware: Iterable[Middleware]) -> None:
+        super().__init__(middleware=list(middleware))
+        self.queues: set[str] = set()
+
+    @cached_property
+    def redis(self) -> RedisBroker:
+        """The real one; it shares actors, queues and middleware with this."""
+        from dramatiq.brokers.redis import RedisBroker
+
+        from pipeline.redis_client import connect
+
+        broker = RedisBroker(
+            client=connect(),
+            middleware=[],
+            heartbeat_timeout=HEARTBEAT_TIMEOUT_MS,
+            maintenance_chance=MAINTENANCE_CHANCE,
+        )
+        broker.middleware, broker.actors = self.middleware, self.actors
+        broker.queues, broker.delay_queues = self.queues, self.delay_queues
+        return broker
+
+    def declare_queue(self, queue_name: str) -> None:
+        """Make a queue and its delay queue known."""
+        if queue_name not in self.queues:
+            self.emit_before("declare_queue", queue_name)
+            self.queues.add(queue_name)
+            self.emit_after("declare_queue", queue_name)
+            self.delay_queues.add(dq_name(queue_name))
+            self.emit_after("declare_delay_queue", dq_name(queue_name))
+
+    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> Consumer:
+        """A consumer of ``queue_name``; ``timeout`` in milliseconds."""
+        return self.redis.consume(queue_name, prefetch, timeout)
+
+    def enqueue(self, message: dramatiq.Message[Any], *, delay: int | None = None) -> dramatiq.Message[Any]:
+        """Hand a message to Redis, ``delay`` milliseconds from now."""
+        return self.redis.enqueue(message, delay=delay)
+
+    def get_declared_queues(self) -> set[str]:
+        """The names of all queues."""
+        return set(self.queues)
+
+    def flush_all(self) -> None:
+        """Drop all messages."""
+        self.redis.flush_all()
+
+    def close(self) -> None:
+        """Close the connections to Redis; the next message opens new ones."""
+        if "redis" in self.__dict__:
+            self.redis.client.close()
+            del self.__dict__["redis"]
+
+
+def make_middleware() -> list[Middleware]:
+    """The middleware, in order; after-hooks run from the last to the first."""
+    return [
+        Process(),
+        RateLimit(),
+        TimeLimit(time_limit=TIME_LIMIT_MS),
+        CurrentMessage(),
+        AttemptRetries(),
+        Results(backend=JobResults()),
+        PeriodiqMiddleware(),
+        Ticker(),
+        LogMiddleware(),
+    ]
+
+
+broker = PipelineBroker(make_middleware())
+broker.declare_queue(URGENT)
+dramatiq.set_broker(broker)

@@ -1,0 +1,70 @@
+"""The issuer's rows, written together with their writes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from peewee import SQL
+
+from pipeline.database import is_sqlite, transaction
+from pipeline.errors import ConflictingWrite
+from pipeline.intake import CredentialRecord
+from pipeline.ledger.sql import chunks, lock_credentials, rows
+from pipeline.models import Credential, State, Write, utc_now
+
+
+@transaction
+def store(records: Sequence[CredentialRecord]) -> None:
+    """Insert the credentials, or replace document, hash, CID and the issuer's metadata of known ones.
+
+    The keys that say where a credential is anchored stay. Raises `ConflictingWrite` when a write
+    of other content is pending.
+    """
+    lock_credentials([record.credential_id for record in records])
+    _refuse_conflicts(records)
+    for part in chunks(records, 200):
+        _upsert(part)
+
+
+def _refuse_conflicts(records: Sequence[CredentialRecord]) -> None:
+    wanted = {record.credential_id: record.request for record in records}
+    for part in chunks(list(wanted)):
+        pending = rows(
+            Write.select(Write.credential_id, Write.job_id, Write.data_hash, Write.ipfs_cid).where(
+                Write.credential_id.in_(part), Write.state.in_(State.PENDING)
+            )
+        )
+        for credential_id, job_id, data_hash, ipfs_cid in pending:
+            request = wanted[credential_id]
+            if (request.data_hash, request.ipfs_cid) != (data_hash, ipfs_cid):
+                raise ConflictingWrite(
+                    f"credential {credential_id!r}: job {job_id} with data hash {data_hash} is pending"
+                )
+
+
+def _upsert(records: Sequence[CredentialRecord]) -> None:
+    now = utc_now()
+    unique = {record.credential_id: record for record in records}
+    values = [
+        {
+            "id": record.credential_id,
+            "document": record.document_text,
+            "data_hash": record.data_hash,
+            "ipfs_cid": record.ipfs_cid,
+            "metadata": json.dumps(record.metadata),
+            "created_at": now,
+            "updated_at": now,
+        }
+        for record in unique.values()
+    ]
+    merged = (
+        "json_patch(coalesce(credentials.metadata, '{}'), EXCLUDED.metadata)"
+        if is_sqlite()
+        else "coalesce(credentials.metadata, '{}'::jsonb) || EXCLUDED.metadata"
+    )
+    Credential.insert_many(values).on_conflict(
+        conflict_target=[Credential.id],
+        preserve=[Credential.document, Credential.data_hash, Credential.ipfs_cid, Credential.updated_at],
+        update={Credential.metadata: SQL(merged)},
+    ).execute()

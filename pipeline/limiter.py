@@ -1,0 +1,68 @@
+"""An exact sliding window on Dramatiq's Redis backend.
+
+Dramatiq's `WindowRateLimiter` counts in whole seconds of the *client's* clock: at a boundary
+it grants twice the limit at once. This one keeps the times of the last grants, takes Redis's
+clock, decides in one call, and spreads the grants.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dramatiq.rate_limits import WindowRateLimiter
+from dramatiq.rate_limits.backends.redis import RedisBackend
+
+from pipeline.redis_client import connect
+from pipeline.settings import get_settings
+
+#: Microseconds. KEYS: the list of grant times, newest first. ARGV: limit, window, spacing.
+TAKE = """
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+local limit, window, spacing = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local newest = tonumber(redis.call('LINDEX', KEYS[1], 0) or 0)
+local oldest = tonumber(redis.call('LINDEX', KEYS[1], limit - 1) or 0)
+local wait = math.max(0, newest + spacing - now, oldest == 0 and 0 or oldest + window + 1 - now)
+if wait > 0 then
+    return string.format('%.0f', wait)
+end
+redis.call('LPUSH', KEYS[1], string.format('%.0f', now))
+redis.call('LTRIM', KEYS[1], 0, limit - 1)
+redis.call('PEXPIRE', KEYS[1], math.ceil(window / 1000) * 2)
+return '0'
+"""
+
+#: Grants keep at least this part of window / limit between them; what is left of it makes up
+#: for threads that wake late, so that the rate is reached.
+SPREAD = 0.8
+
+
+class SlidingWindowRateLimiter(WindowRateLimiter):
+    """At most ``limit`` grants in any interval of ``window`` seconds by Redis's clock."""
+
+    def __init__(self, backend: RedisBackend, key: str, *, limit: int, window: int) -> None:
+        super().__init__(backend, key, limit=limit, window=window)  # type: ignore[no-untyped-call]
+        self._script: Any = backend.client.register_script(TAKE)
+
+    def take(self) -> float:
+        """Take a slot: 0 when it was granted, else the seconds after which to ask again.
+
+        Raises `redis.RedisError`: without Redis nothing is granted.
+        """
+        window_us = self.window * 1_000_000
+        spacing_us = int(window_us / self.limit * SPREAD)
+        return float(self._script(keys=[self.key], args=[self.limit, window_us, spacing_us])) / 1_000_000
+
+    def _acquire(self) -> bool:
+        return self.take() == 0
+
+
+def chain_write_limiter() -> SlidingWindowRateLimiter:
+    """The limiter of chain writes: ``RATE_LIMIT_MAX`` in ``RATE_LIMIT_WINDOW_SECONDS``."""
+    settings = get_settings()
+    return SlidingWindowRateLimiter(
+        RedisBackend(client=connect()),
+        "pipeline:rate-limit:chain-write",
+        limit=settings.rate_limit_max,
+        window=settings.rate_limit_window_seconds,
+    )

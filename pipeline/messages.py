@@ -1,0 +1,51 @@
+"""Messages that say "look at these rows". Losing one costs a delay: `pipeline.reconciliation` looks too."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import dramatiq
+
+from pipeline.ledger.sql import chunks
+
+logger = logging.getLogger(__name__)
+
+#: Writes that one message names.
+CHUNK = 500
+
+
+def verify(write_ids: Sequence[int], priority: str) -> None:
+    """Have queued writes verified."""
+    for part in chunks(write_ids, CHUNK):
+        send("hash_verify_many", list(part), priority=priority)
+
+
+def write(lane: str, *, delay_ms: int | None = None) -> None:
+    """A permit to write the most urgent ready batch."""
+    send("chain_write", priority=lane, delay_ms=delay_ms)
+
+
+def update(batch_id: int, lane: str) -> None:
+    """Have the members of a settled batch confirmed."""
+    send("db_update", batch_id, priority=lane)
+
+
+def send(actor_name: str, *args: Any, priority: str = "normal", delay_ms: int | None = None) -> None:
+    """Send a message; on the urgent queue when ``priority`` says so. A broker that is away is logged."""
+    broker = dramatiq.get_broker()
+    message = broker.get_actor(actor_name).message(*args)
+    deliver(message, priority=priority, delay_ms=delay_ms)
+
+
+def deliver(message: dramatiq.Message[Any], *, priority: str = "normal", delay_ms: int | None = None) -> None:
+    """Hand ``message`` to the broker; its row is safe, so a broker that is away is no error."""
+    from redis import RedisError
+
+    if priority == "urgent":
+        message = message.copy(queue_name="urgent")
+    try:
+        dramatiq.get_broker().enqueue(message, delay=delay_ms)
+    except (RedisError, OSError) as exc:
+        logger.warning("%s: not sent now, will be later: %s", message.actor_name, type(exc).__name__)

@@ -1,0 +1,1 @@
+"""Dramatiq middleware, one noun a file. Cheap to import; names actors by their names."""

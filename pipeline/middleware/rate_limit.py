@@ -1,0 +1,108 @@
+"""The rate limit of chain writes, over all processes.
+
+A message of a rate-limited actor is a permit, not an order, so one thread of a process waits
+for a slot and the others go on: who finds the turn taken leaves, and who gives it back looks
+once more whether there is work. Waiting costs no attempt. Without Redis nothing is granted.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import dramatiq
+from dramatiq.middleware import SkipMessage
+from dramatiq.worker import Worker
+
+if TYPE_CHECKING:
+    from pipeline.limiter import SlidingWindowRateLimiter
+
+logger = logging.getLogger(__name__)
+
+#: Seconds after which a waiting thread looks again whether its slot is still needed.
+LONGEST_WAIT_SECONDS = 1.0
+
+
+class RateLimit(dramatiq.Middleware):
+    """Actors with ``rate_limit_when=callable`` run one at a time in a process, while it says True.
+
+    They take their slot with `wait_for_slot`, once all else is ready.
+    """
+
+    def __init__(self) -> None:
+        self._turn = threading.Lock()
+        self._mine = threading.local()
+        self._stopping = threading.Event()
+
+    @property
+    def actor_options(self) -> set[str]:
+        """The option that makes an actor rate limited: whether there is something to do."""
+        return {"rate_limit_when"}
+
+    @cached_property
+    def limiter(self) -> SlidingWindowRateLimiter:
+        """The limiter, on the backend that Dramatiq has for Redis."""
+        from pipeline.limiter import chain_write_limiter
+
+        return chain_write_limiter()
+
+    def before_worker_shutdown(self, broker: dramatiq.Broker, worker: Worker) -> None:
+        """Wake who waits: the batch stays ready for the next worker."""
+        self._stopping.set()
+
+    def before_process_message(self, broker: dramatiq.Broker, message: dramatiq.MessageProxy) -> None:
+        """Take the turn, or leave the work to the thread that has it."""
+        if self._condition(broker, message) is None:
+            return
+        if self._stopping.is_set() or not self._turn.acquire(blocking=False):
+            raise SkipMessage("another thread has the turn")
+        self._mine.turn = True
+
+    def after_process_message(
+        self,
+        broker: dramatiq.Broker,
+        message: dramatiq.MessageProxy,
+        *,
+        result: object = None,
+        exception: BaseException | None = None,
+    ) -> None:
+        """Give the turn back, and see to it that what is ready has a message."""
+        if not getattr(self._mine, "turn", False):
+            return
+        self._mine.turn = False
+        self._turn.release()
+        condition = self._condition(broker, message)
+        if condition is not None and not self._stopping.is_set() and condition():
+            broker.get_actor(message.actor_name).send()
+
+    def after_skip_message(self, broker: dramatiq.Broker, message: dramatiq.MessageProxy) -> None:
+        """A later middleware has skipped the message: give the turn back."""
+        if getattr(self._mine, "turn", False):
+            self._mine.turn = False
+            self._turn.release()
+
+    def wait_for_slot(self, needed: Callable[[], bool]) -> bool:
+        """Wait until the limiter grants a slot; False when it is not needed any more, or at shutdown."""
+        while not self._stopping.is_set() and needed():
+            wait_seconds = self.limiter.take()
+            if wait_seconds == 0:
+                return True
+            self._stopping.wait(min(wait_seconds, LONGEST_WAIT_SECONDS))
+        return False
+
+    @staticmethod
+    def _condition(broker: dramatiq.Broker, message: dramatiq.MessageProxy) -> Callable[[], bool] | None:
+        actor = broker.actors.get(message.actor_name)
+        condition: Callable[[], bool] | None = actor.options.get("rate_limit_when") if actor else None
+        return condition
+
+
+def wait_for_slot(needed: Callable[[], bool]) -> bool:
+    """`RateLimit.wait_for_slot` of the broker in use; True at once where it has no such middleware."""
+    for middleware in dramatiq.get_broker().middleware:
+        if isinstance(middleware, RateLimit):
+            return middleware.wait_for_slot(needed)
+    return True

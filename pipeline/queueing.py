@@ -1,0 +1,87 @@
+"""Intake: checked requests become rows, and messages that leave after the commit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import dramatiq
+
+from pipeline import messages
+from pipeline.database import database
+from pipeline.errors import ConflictingWrite, InvalidInput
+from pipeline.intake import WriteRequest
+from pipeline.ledger import dead_letters, queueing
+from pipeline.ledger.queueing import QueuedWrite
+from pipeline.settings import get_settings
+
+
+def queue_one(
+    message: dramatiq.Message[Any], request: WriteRequest, *, delay_ms: int | None
+) -> dramatiq.Message[Any]:
+    """Store the write of one ``hash_verify`` message, whose id is the job's; send it after the commit.
+
+    Returns the message under the id of the job, which is an earlier one for a duplicate.
+    """
+    import time
+
+    [queued] = queueing.queue(
+        [request],
+        job_ids=[message.message_id],
+        own_message=True,
+        due_at=time.time() + delay_ms / 1000 if delay_ms else None,
+    )
+    named = message.copy()
+    named = dramatiq.Message(**{**named.asdict(), "message_id": queued.job_id})
+    if queued.needs_message:
+        database.after_commit(lambda: messages.deliver(named, priority=queued.priority, delay_ms=delay_ms))
+    return named
+
+
+def queue_many(requests: Sequence[WriteRequest]) -> list[QueuedWrite]:
+    """Store writes in one transaction, and send one message a chunk after the commit."""
+    queued = queueing.queue(requests)
+    database.after_commit(lambda: _send(queued))
+    return queued
+
+
+def _send(queued: Iterable[QueuedWrite]) -> None:
+    fresh = [write for write in queued if write.needs_message]
+    for priority in ("urgent", "normal"):
+        messages.verify([write.write_id for write in fresh if write.priority == priority], priority)
+
+
+def requests_of(items: Iterable[object], *, priority: str = "normal") -> list[WriteRequest]:
+    """Check items; the error names the position of the first bad one."""
+    check = get_settings().cid_digest_check
+    return [
+        WriteRequest.from_item(item, position, priority=priority, cid_digest_check=check)
+        for position, item in enumerate(items)
+    ]
+
+
+def adopt(job_id: str, parts: Mapping[str, object]) -> list[int]:
+    """The write of a message that did not come through `.send()`, or whose row is elsewhere.
+
+    What is wrong with it becomes a dead letter at once: there is no caller to hear it.
+    """
+    write_id = queueing.find(job_id)
+    if write_id is not None:
+        return [write_id]
+    try:
+        request = WriteRequest.of(**parts, cid_digest_check=get_settings().cid_digest_check)
+        queued = queueing.queue([request], job_ids=[job_id], own_message=True)
+    except (InvalidInput, ConflictingWrite) as error:
+        _bury_unheard(job_id, parts, error)
+        return []
+    return [write.write_id for write in queued if write.needs_message]
+
+
+def _bury_unheard(job_id: str, parts: Mapping[str, object], error: InvalidInput | ConflictingWrite) -> None:
+    from pipeline import attempts
+    from pipeline.ledger.attempts import FailedAttempt
+
+    cause = dead_letters.bury_unheard(
+        job_id, str(parts.get("credential_id")), str(parts.get("data_hash")), error, stage="hash_verify"
+    )
+    attempts.announce(FailedAttempt(None, cause))

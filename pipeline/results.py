@@ -1,0 +1,68 @@
+"""Dramatiq results of jobs: what ``message.get_result(block=True)`` of a sent message waits for.
+
+A result is stored when the *job* ends, not when its first message does, and only for writes
+that had a message of their own: what bulk intake queued is asked for by its status.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import dramatiq
+from dramatiq.results import ResultBackend
+
+if TYPE_CHECKING:
+    from dramatiq.results.backends.redis import RedisBackend
+
+NAMESPACE = "dramatiq-results"
+ACTOR = "hash_verify"
+
+
+class JobResults(ResultBackend):
+    """Dramatiq's Redis backend, connected at first use."""
+
+    def __init__(self) -> None:
+        super().__init__(namespace=NAMESPACE, use_namespace_prefix_keys=True)
+
+    @cached_property
+    def redis(self) -> RedisBackend:
+        """The real backend."""
+        from dramatiq.results.backends.redis import RedisBackend
+
+        from pipeline.redis_client import connect
+
+        client = connect(answer_timeout_seconds=None)
+        return RedisBackend(client=client, namespace=NAMESPACE, use_namespace_prefix_keys=True)
+
+    def get_result(
+        self, message: dramatiq.Message[Any], *, block: bool = False, timeout: int | None = None
+    ) -> Any:
+        """The job's result; ``timeout`` in milliseconds. Raises as Dramatiq's backend does."""
+        return self.redis.get_result(message, block=block, timeout=timeout)
+
+    def _store(self, message_key: str, result: Any, ttl: int) -> None:
+        self.redis._store(message_key, result, ttl)
+
+    def keep_completed(self, results: Mapping[tuple[str, str], Mapping[str, Any]], *, ttl_ms: int) -> None:
+        """Store results by (job id, queue), in one round trip."""
+        with self.redis.client.pipeline(transaction=False) as pipe:
+            for (job_id, queue_name), result in results.items():
+                key = self.build_message_key(_message(job_id, queue_name))
+                pipe.delete(key)
+                pipe.lpush(key, self.encoder.encode({"result": dict(result)}))
+                pipe.pexpire(key, ttl_ms)
+            pipe.execute()
+
+    def forget(self, job_ids: Iterable[str], queue_names: Iterable[str]) -> None:
+        """Remove the results of these jobs, whichever queue they came by."""
+        keys = [self.build_message_key(_message(id_, name)) for name in queue_names for id_ in job_ids]
+        if keys:
+            self.redis.client.delete(*keys)
+
+
+def _message(job_id: str, queue_name: str) -> dramatiq.Message[Any]:
+    return dramatiq.Message(
+        queue_name=queue_name, actor_name=ACTOR, args=(), kwargs={}, options={}, message_id=job_id
+    )

@@ -1,0 +1,44 @@
+"""Retention: finished jobs leave counts, lists and Redis; their tombstones answer on."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from pipeline.completion import QUEUES, job_results
+from pipeline.ledger import control, retention
+from pipeline.settings import get_settings
+
+LAST_PURGE = "last_purge"
+
+
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """How many jobs were removed."""
+
+    completed_removed: int
+    failed_removed: int
+
+
+def purge() -> Purged:
+    """Run retention to its end, in bounded batches; harmless when run twice."""
+    settings = get_settings()
+    now = time.time()
+    completed = failed = 0
+    while gone := retention.purge_completed(
+        finished_before=now - settings.result_completed_max_age_seconds,
+        keep_newest=settings.result_completed_max_count,
+    ):
+        completed += len(gone)
+        _forget(gone)
+    while gone := retention.purge_failed(finished_before=now - settings.result_failed_max_age_seconds):
+        failed += len(gone)
+        _forget(gone)
+    control.write(LAST_PURGE, repr(now))
+    return Purged(completed, failed)
+
+
+def _forget(job_ids: list[str]) -> None:
+    backend = job_results()
+    if backend is not None:
+        backend.forget(job_ids, QUEUES.values())

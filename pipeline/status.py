@@ -1,0 +1,157 @@
+"""What pollers see: the status document of a write, counts and lists, as `interface.md` fixes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+import peewee as pw
+
+from pipeline.errors import UnknownCredential
+from pipeline.ledger import control
+from pipeline.ledger.sql import rows
+from pipeline.merkle import MerkleTree
+from pipeline.models import Batch, BatchState, State, Write
+from pipeline.settings import get_settings
+
+#: Batches whose trees a process keeps: lists come batch by batch.
+TREES = 32
+
+WAITING = (Write.state == State.QUEUED) & (Write.attempts == 0) & Write.due_at.is_null()
+DELAYED = Write.state.in_(State.PENDING) & Write.due_at.is_null(False)
+ACTIVE = (
+    Write.state.in_(State.PENDING)
+    & Write.due_at.is_null()
+    & ((Write.state != State.QUEUED) | (Write.attempts > 0))
+)
+COMPLETED = (Write.state == State.CONFIRMED) & Write.purged_at.is_null()
+FAILED = (Write.state == State.FAILED) & Write.purged_at.is_null()
+
+#: Each state's rows, and the order in which a list has them, oldest first.
+LISTS: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    "waiting": (WAITING, (Write.id,)),
+    "active": (ACTIVE, (Write.id,)),
+    "delayed": (DELAYED, (Write.id,)),
+    "completed": (COMPLETED, (Write.finished_at, Write.id)),
+    "failed": (FAILED, (Write.finished_at, Write.id)),
+}
+
+
+def status_of_credential(credential_id: str) -> dict[str, Any]:
+    """The status of the credential's newest write. Raises `UnknownCredential`."""
+    found = _select().where(Write.credential_id == credential_id).order_by(Write.id.desc()).first()
+    if found is None:
+        raise UnknownCredential(f"credential {credential_id!r}: nothing was ever queued for it")
+    return _document(found, paused=control.is_paused())
+
+
+def counts() -> dict[str, int]:
+    """How many jobs are in each state."""
+    return {state: int(Write.select().where(condition).count()) for state, (condition, _) in LISTS.items()}
+
+
+def jobs(state: str, start: int, end: int) -> list[dict[str, Any]]:
+    """The jobs of one state from ``start`` up to but not including ``end``, oldest first."""
+    if start < 0 or end < start:
+        raise ValueError(f"start {start} and end {end}: must be 0 <= start <= end")
+    condition, order = LISTS[state]
+    found = _select().where(condition).order_by(*order).offset(start).limit(end - start)
+    paused = control.is_paused()
+    return [_document(write, paused=paused) for write in found]
+
+
+def results_of(write_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """The results of completed writes, by write id."""
+    return {write.id: _result(write) for write in _select().where(Write.id.in_(list(write_ids)))}
+
+
+def _select() -> Any:
+    return Write.select(Write, Batch).join(Batch, pw.JOIN.LEFT_OUTER)
+
+
+def _document(write: Any, *, paused: bool) -> dict[str, Any]:
+    status = _status(write)
+    return {
+        "job_id": write.job_id,
+        "credential_id": write.credential_id,
+        "data_hash": write.data_hash,
+        "ipfs_cid": write.ipfs_cid,
+        "priority": write.priority,
+        "status": status,
+        "reason": _reason(write, status, paused=paused),
+        "attempts": write.attempts,
+        "queued_at": iso(write.queued_at),
+        "updated_at": iso(write.updated_at),
+        "result": _result(write) if status == "completed" else None,
+        "error": _error(write) if status == "failed" else None,
+    }
+
+
+def _status(write: Any) -> str:
+    if write.state == State.CONFIRMED:
+        return "completed"
+    if write.state == State.FAILED:
+        return "failed"
+    if write.due_at is not None:
+        return "delayed"
+    return "waiting" if write.state == State.QUEUED and write.attempts == 0 else "active"
+
+
+def _reason(write: Any, status: str, *, paused: bool) -> str | None:
+    """Why a pending write waits."""
+    if status == "delayed":
+        return f"retry at {iso(write.due_at)}"
+    if status != "active" or write.batch is None:
+        return None
+    if write.batch.state in BatchState.WAITING:
+        return "paused" if paused else "rate limit"
+    if write.batch.block_number is not None:
+        return f"confirmations {write.batch.confirmations}/{get_settings().blockchain_confirmations}"
+    return None if write.batch.mock else "waiting for a block"
+
+
+def _result(write: Any) -> dict[str, Any]:
+    batch = write.batch
+    leaf = bytes(write.leaf)
+    return {
+        "transaction_hash": batch.transaction_hash,
+        "block_number": batch.block_number,
+        "block_hash": batch.block_hash,
+        "chain_id": batch.chain_id,
+        "contract_address": batch.contract_address,
+        "merkle_root": batch.merkle_root,
+        "leaf": _hex(leaf),
+        "leaf_salt": _hex(bytes(write.salt)) if write.salt is not None else None,
+        "merkle_proof": [_hex(sibling) for sibling in tree_of(batch.id).proof(leaf)],
+        "batch_size": batch.size,
+        "document_checked": bool(write.document_checked),
+        "mock": bool(batch.mock),
+    }
+
+
+@lru_cache(maxsize=TREES)
+def tree_of(batch_id: int) -> MerkleTree:
+    """The Merkle tree over a submitted batch; its members do not change any more."""
+    return MerkleTree(
+        [bytes(row[0]) for row in rows(Write.select(Write.leaf).where(Write.batch == batch_id))]
+    )
+
+
+def _error(write: Any) -> dict[str, Any]:
+    return {
+        "code": write.error_code,
+        "message": write.error_message,
+        "stage": write.error_stage,
+        "permanent": bool(write.error_permanent),
+    }
+
+
+def iso(seconds: float) -> str:
+    """Seconds since the epoch as ``2026-01-31T12:00:00.000Z``."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _hex(data: bytes) -> str:
+    return "0x" + data.hex()
