@@ -65,6 +65,10 @@ def _upsert(records: Sequence[CredentialRecord]) -> None:
     )
     Credential.insert_many(values).on_conflict(
         conflict_target=[Credential.id],
-        preserve=[Credential.document, Credential.data_hash, Credential.ipfs_cid, Credential.updated_at],
-        update={Credential.metadata: SQL(merged)},
+        preserve=[Credential.data_hash, Credential.ipfs_cid, Credential.updated_at],
+        update={
+            Credential.metadata: SQL(merged),
+            # A record without its document does not take away the one that is there.
+            Credential.document: SQL("coalesce(EXCLUDED.document, credentials.document)"),
+        },
     ).execute()

@@ -1,0 +1,60 @@
+"""Dead letters as operators see them: list, show, replay, discard."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pipeline.actors  # noqa: F401 - messages are sent by the actors' names
+from pipeline import messages, status
+from pipeline.ledger import dead_letters
+from pipeline.models import DeadLetter
+from pipeline.status import iso
+
+
+def listed() -> list[dict[str, Any]]:
+    """The open ones, oldest first."""
+    return [_as_json(letter) for letter in dead_letters.open_letters()]
+
+
+def shown(name: str) -> dict[str, Any]:
+    """One, by its id or its credential's, with its job. Raises `UnknownDeadLetter`."""
+    letter = dead_letters.find(name)
+    return {**_as_json(letter), "job": status.status_of_credential(letter.credential_id)}
+
+
+def replay(names: Sequence[str]) -> int:
+    """Queue these again; returns how many were failed. Raises `UnknownDeadLetter`."""
+    letters: list[Any] = [dead_letters.find(name) for name in names]
+    return _replay([letter.write_id for letter in letters])
+
+
+def replay_all() -> int:
+    """Queue all open ones again; returns how many that were."""
+    letters: list[Any] = dead_letters.open_letters()
+    return _replay([letter.write_id for letter in letters])
+
+
+def _replay(write_ids: Sequence[int]) -> int:
+    moved = dead_letters.requeue(write_ids, resolution="replayed")
+    messages.verify(moved, "normal")
+    return len(moved)
+
+
+def discard(name: str) -> bool:
+    """Resolve one without a replay. Raises `UnknownDeadLetter`."""
+    return dead_letters.discard(int(dead_letters.find(name).id))
+
+
+def _as_json(letter: DeadLetter) -> dict[str, Any]:
+    return {
+        "id": str(letter.id),
+        "credential_id": letter.credential_id,
+        "job_id": letter.job_id,
+        "stage": letter.stage,
+        "error": letter.error,
+        "message": letter.message,
+        "attempts": letter.attempts,
+        "permanent": bool(letter.permanent),
+        "created_at": iso(letter.created_at),
+    }

@@ -1,0 +1,102 @@
+"""``doctor``: each thing that a worker needs, checked by using it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from peewee import PeeweeException
+from redis import RedisError
+
+from pipeline.chain.client import ChainClient
+from pipeline.database import database, is_sqlite
+from pipeline.errors import PipelineError
+from pipeline.models import State, Write
+from pipeline.redis_client import connect
+from pipeline.settings import get_settings, mask_url
+
+#: A clock that is further from Redis's is bad; seconds.
+CLOCK_TOLERANCE_SECONDS = 2.0
+
+#: A pending write that nothing has touched for longer is stuck; seconds.
+STUCK_AFTER_SECONDS = 600.0
+
+Check = Callable[[], str]
+
+
+class Bad(Exception):
+    """A check that does not hold; the text says what is wrong."""
+
+
+def examine() -> dict[str, Any]:
+    """``{"ok", "checks": [{"name", "ok", "detail"}]}``."""
+    checks = [_run(name, check) for name, check in _checks().items()]
+    return {"ok": all(check["ok"] for check in checks), "checks": checks}
+
+
+def _checks() -> dict[str, Check]:
+    common: dict[str, Check] = {
+        "redis": _redis,
+        "database": _database,
+        "clock": _clock,
+        "stuck rows": _stuck,
+    }
+    settings = get_settings()
+    if settings.blockchain_mock_enabled:
+        return {**common, "chain": lambda: "mock mode: nothing is written to any chain"}
+    chain = ChainClient.from_settings(settings)
+    return {
+        **common,
+        "settings": _settings,
+        "node": lambda: f"block {chain.head().number} at {', '.join(mask_url(u) for u in settings.rpc_urls)}",
+        "chain id, contract, issuer role": lambda: _guards(chain),
+        "balance": lambda: f"{chain.balance_wei() / 10**18:.6f} ether at {chain.signer_address}",
+    }
+
+
+def _run(name: str, check: Check) -> dict[str, Any]:
+    try:
+        return {"name": name, "ok": True, "detail": check()}
+    except (PipelineError, Bad) as exc:
+        return {"name": name, "ok": False, "detail": " ".join(str(exc).split())}
+    except (RedisError, PeeweeException) as exc:
+        return {"name": name, "ok": False, "detail": f"does not answer: {type(exc).__name__}"}
+
+
+def _redis() -> str:
+    with connect() as client:
+        return f"version {client.info('server')['redis_version']}"
+
+
+def _database() -> str:
+    database.execute_sql("SELECT 1")
+    return "SQLite" if is_sqlite() else "PostgreSQL"
+
+
+def _clock() -> str:
+    with connect() as client:
+        seconds, micros = client.time()
+    off = time.time() - (seconds + micros / 1_000_000)
+    if abs(off) > CLOCK_TOLERANCE_SECONDS:
+        raise Bad(f"{off:.1f} s away from Redis's")
+    return f"{off * 1000:.0f} ms away from Redis's"
+
+
+def _stuck() -> str:
+    old = Write.select().where(
+        Write.state.in_(State.PENDING), Write.updated_at < time.time() - STUCK_AFTER_SECONDS
+    )
+    if count := old.count():
+        raise Bad(f"{count} pending writes were not touched for {STUCK_AFTER_SECONDS:.0f} s")
+    return "none"
+
+
+def _settings() -> str:
+    get_settings().require_chain()
+    return "complete"
+
+
+def _guards(chain: ChainClient) -> str:
+    chain.check_guards()
+    return f"chain {chain.chain_id}, registry {chain.contract_address}, {chain.signer_address} may write"
