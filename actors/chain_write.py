@@ -1,4 +1,4 @@
-"""The second stage: a permit to write the most urgent ready batch, whichever its message named."""
+"""The second stage: a permit to write what is ready, the most urgent first."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def a_batch_is_ready() -> bool:
     rate_limit_when=a_batch_is_ready,
 )
 def chain_write() -> None:
-    """Anchor one Merkle root: guards, a rate slot, the stored intent, then the bytes."""
+    """Anchor Merkle roots while any is ready: guards, a rate slot, the stored intent, the bytes."""
     from pipeline import chain_writing
 
-    chain_writing.write_next()
+    chain_writing.write_ready()

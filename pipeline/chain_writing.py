@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 
 from pipeline import attempts, messages
 from pipeline.chain.client import ChainClient, chain_client
@@ -17,6 +18,9 @@ logger = logging.getLogger(__name__)
 
 STAGE = "chain_write"
 
+#: Seconds after which a thread lets another message have its turn; far below the time limit.
+TURN_SECONDS = 60.0
+
 
 def next_ready() -> Batch | None:
     """The batch that may be written now: not paused, and not too many transactions in flight."""
@@ -30,44 +34,50 @@ def ready() -> bool:
     return next_ready() is not None
 
 
-def write_next() -> None:
+def write_ready() -> None:
+    """Write ready batches until there is none, or the turn has been held for long enough."""
+    deadline = time.monotonic() + TURN_SECONDS
+    while write_next() and time.monotonic() < deadline:
+        pass
+
+
+def write_next() -> bool:
     """Write one batch: guards and fees first, then a rate slot, then the intent, then the bytes.
 
-    The batch is chosen and closed last of all, so that it grows while it waits.
+    The batch is chosen and closed last of all, so that it grows while it waits. False when
+    there was none.
     """
     first = next_ready()
     if first is None:
-        return
+        return False
     if get_settings().blockchain_mock_enabled:
-        _write_mock()
-    else:
-        _write(first.id, chain_client())
+        return _write_mock()
+    chain = chain_client()
+    with attempts.at_batch(first.id, stage=STAGE):
+        chain.check_guards()
+    return _write(chain)
 
 
-def _write_mock() -> None:
-    if not wait_for_slot(ready):
-        return
-    batch = next_ready()
+def _write_mock() -> bool:
+    batch = next_ready() if wait_for_slot(ready) else None
     if batch is None:
-        return
+        return False
     with attempts.at_batch(batch.id, stage=STAGE):
         if batches.submit_mock(batch.id):
             messages.update(batch.id, batch.lane)
+    return True
 
 
-def _write(blamed_batch_id: int, chain: ChainClient) -> None:
-    with attempts.at_batch(blamed_batch_id, stage=STAGE):
-        chain.check_guards()
-    if not wait_for_slot(ready):
-        return
-    batch = next_ready()
+def _write(chain: ChainClient) -> bool:
+    batch = next_ready() if wait_for_slot(ready) else None
     if batch is None:
-        return
+        return False
     with attempts.at_batch(batch.id, stage=STAGE):
         stored = _submit(batch.id, chain, chain.fees())
     if stored is not None:
         broadcast(chain, stored)
         messages.send("settle")
+    return True
 
 
 def _submit(batch_id: int, chain: ChainClient, fees: Fees) -> Transaction | None:

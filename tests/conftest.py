@@ -164,3 +164,18 @@ def start_workers(new_directory: Callable[[str], Path], tmp_path: Path) -> Itera
             return stack.enter_context(workers)
 
         yield start
+
+
+@pytest.fixture
+def client(database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """`pipeline.client` on empty servers."""
+    from pipeline import client
+    from pipeline.status import tree_of
+
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    monkeypatch.setenv("REDIS_URL", redis_url)
+    get_settings.cache_clear()
+    client.shutdown_blockchain_queue()
+    tree_of.cache_clear()
+    yield client
+    client.shutdown_blockchain_queue()

@@ -2,71 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
-
-import pytest
 
 from pipeline.chain.client import ChainClient
 from pipeline.embedded.workers import Workers
-from pipeline.settings import Settings, get_settings
+from pipeline.settings import get_settings
+from tests.issuer import chain_variables, document
 from tests.servers.anvil import Anvil
-
-
-def until(condition: Callable[[], bool], *, seconds: float, what: str) -> None:
-    """Wait for a condition, and say what did not come true."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            pytest.fail(f"after {seconds} s still not: {what}")
-        time.sleep(0.05)
-
-
-@pytest.fixture
-def client(database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """`pipeline.client` on empty servers."""
-    from pipeline import client
-    from pipeline.status import tree_of
-
-    monkeypatch.setenv("DATABASE_URL", database_url)
-    monkeypatch.setenv("REDIS_URL", redis_url)
-    get_settings.cache_clear()
-    client.shutdown_blockchain_queue()
-    tree_of.cache_clear()
-    yield client
-    client.shutdown_blockchain_queue()
-
-
-@pytest.fixture
-def start(start_workers: Callable[..., Workers], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Workers]:
-    """Start workers with this process's settings and the arguments; the settings are set here too."""
-
-    def run(*, processes: int = 1, **variables: object) -> Workers:
-        for name, value in variables.items():
-            monkeypatch.setenv(name.upper(), str(value))
-        get_settings.cache_clear()
-        return start_workers(environment=dict(os.environ), processes=processes)
-
-    return run
-
-
-def document(number: int) -> dict[str, Any]:
-    """A credential as an issuer has it."""
-    return {"type": "Diploma", "holder": f"Holder {number}", "grade": 1.5, "year": 2026}
-
-
-def chain_variables(anvil: Anvil) -> dict[str, object]:
-    """Settings for a freshly deployed registry."""
-    account = anvil.accounts[0]
-    variables: dict[str, Any] = {
-        "blockchain_rpc_url": anvil.rpc_url,
-        "blockchain_chain_id": anvil.chain_id,
-        "blockchain_private_key": account.private_key,
-    }
-    deployed = ChainClient(Settings(**variables)).deploy()
-    return {**variables, "blockchain_contract_address": deployed.contract_address}
+from tests.waiting import until
 
 
 def test_mock_mode(client: Any, start: Callable[..., Workers]) -> None:

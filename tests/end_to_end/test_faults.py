@@ -1,0 +1,129 @@
+"""Promise: a fault costs time, never a credential, and the status tells the truth meanwhile."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import redis
+
+from pipeline.embedded.workers import Workers
+from pipeline.models import Credential, DeadLetter, Transaction, Write
+from pipeline.settings import get_settings
+from tests.issuer import chain_variables, document
+from tests.servers.anvil import Anvil
+from tests.servers.kent import Kent
+from tests.waiting import until
+
+
+def completed(client: Any, count: int) -> Callable[[], bool]:
+    """Whether ``count`` jobs are completed."""
+    return lambda: bool(client.get_job_counts()["completed"] == count)
+
+
+def leaves_are_unique() -> bool:
+    """No leaf is in two transactions."""
+    return Write.select(Write.leaf).distinct().count() == Write.select().count()
+
+
+def test_a_wrong_hash_fails_alone(
+    client: Any, start: Callable[..., Workers], anvil: Anvil, kent: Kent
+) -> None:
+    """99 completed, one failed with one attempt, one dead letter, one Sentry event, no retry."""
+    from pipeline.credentials import sync
+
+    items = [{"credential_id": f"c{n}", "document": document(n)} for n in range(100)]
+    workers = start(sentry_dsn=kent.dsn, **chain_variables(anvil))
+    workers.stop()
+    sync(items)
+    Credential.update(document=json.dumps(document(1000))).where(Credential.id == "c7").execute()
+    workers.start()
+    until(completed(client, 99), seconds=60, what="99 completed")
+    until(lambda: client.get_job_counts()["failed"] == 1, seconds=10, what="one failed")
+    [failed] = client.get_failed()
+    assert (failed["credential_id"], failed["attempts"]) == ("c7", 1)
+    assert failed["error"]["code"] == "HashMismatch"
+    assert json.loads(Credential.get_by_id("c7").metadata)["blockchain_error"].startswith("HashMismatch")
+    assert DeadLetter.select().count() == 1
+    [event] = kent.wait_for(1)
+    assert "c7" in json.dumps(event)
+
+
+def test_single_writes_keep_the_rate_limit(
+    client: Any, start: Callable[..., Workers], anvil: Anvil, redis_url: str
+) -> None:
+    """200 transactions on contiguous nonces, never more than 10 grants in a second, no second attempt."""
+    from pipeline.credentials import sync
+
+    with redis.Redis.from_url(redis_url).monitor() as monitor:
+        start(processes=2, batch_max_size=1, **chain_variables(anvil))
+        sync([{"credential_id": f"c{n}", "document": document(n)} for n in range(200)])
+        grants: list[float] = []
+        for command in monitor.listen():
+            if command["command"].startswith("LPUSH pipeline:rate-limit"):
+                grants.append(command["time"])
+            if len(grants) == 200:
+                break
+    until(completed(client, 200), seconds=30, what="200 completed")
+    rows = list(Transaction.select().order_by(Transaction.nonce))
+    assert [row.nonce for row in rows] == list(range(rows[0].nonce, rows[0].nonce + 200))
+    assert most_within_a_second(grants) <= 10
+    assert most_within_a_second([row.sent_at for row in rows]) <= 13
+    assert 199 / (grants[-1] - grants[0]) > 9.5
+    assert {row.attempts for row in Write.select()} == {1}
+
+
+def most_within_a_second(times: list[float]) -> int:
+    """The most events in any half-open interval of one second."""
+    ordered = sorted(times)
+    return max(sum(1 for other in ordered if 0 <= other - one < 1) for one in ordered)
+
+
+def test_the_node_is_down(client: Any, start: Callable[..., Workers], anvil: Anvil) -> None:
+    """Three attempts with growing gaps, then failed; once the node is back a replay completes it."""
+    from pipeline.credentials import issue
+    from pipeline.deadletters import replay_all
+
+    variables = chain_variables(anvil)
+    anvil.stop()
+    start(dead_letter_auto_replay="false", **variables)
+    issue("c1", document(1))
+    seen: dict[int, float] = {}
+
+    def is_failed() -> bool:
+        found = client.get_blockchain_write_status("c1")
+        if found["status"] == "delayed":
+            seen.setdefault(found["attempts"], Write.get(Write.credential_id == "c1").updated_at)
+        return bool(found["status"] == "failed")
+
+    until(is_failed, seconds=60, what="failed")
+    found = client.get_blockchain_write_status("c1")
+    assert found["attempts"] == 3
+    assert found["error"]["code"] == "NodeUnreachable"
+    failed_at = Write.get(Write.credential_id == "c1").finished_at
+    assert 5 <= seen[2] - seen[1] <= 11
+    assert 10 <= failed_at - seen[2] <= 21
+    anvil.start()
+    # The chain began anew: what was deployed is gone, and so is the address that settings name.
+    chain_variables(anvil)
+    assert replay_all() == 1
+    until(completed(client, 1), seconds=30, what="completed")
+
+
+def test_sigterm_and_flushall(client: Any, start: Callable[..., Workers], anvil: Anvil) -> None:
+    """SIGTERM with 500 queued, then a wiped Redis: all 500 are completed, none twice."""
+    from pipeline.credentials import sync
+
+    workers = start(**chain_variables(anvil), batch_max_size=50)
+    sync([{"credential_id": f"c{n}", "document": document(n)} for n in range(500)])
+    workers.terminate()
+    workers.wait(15)
+    with redis.Redis.from_url(get_settings().redis_dsn) as connection:
+        connection.flushall()
+    workers.stop()
+    workers.start()
+    until(completed(client, 500), seconds=60, what="500 completed")
+    assert leaves_are_unique()
+    mined = Transaction.select().count()
+    assert mined == len({row.nonce for row in Transaction.select()})

@@ -1,0 +1,26 @@
+"""What an issuer brings: documents, and a registry of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.chain.client import ChainClient
+from pipeline.settings import Settings
+from tests.servers.anvil import Anvil
+
+
+def document(number: int) -> dict[str, Any]:
+    """A credential as an issuer has it."""
+    return {"type": "Diploma", "holder": f"Holder {number}", "grade": 1.5, "year": 2026}
+
+
+def chain_variables(anvil: Anvil) -> dict[str, object]:
+    """Settings for a freshly deployed registry."""
+    account = anvil.accounts[0]
+    variables: dict[str, Any] = {
+        "blockchain_rpc_url": anvil.rpc_url,
+        "blockchain_chain_id": anvil.chain_id,
+        "blockchain_private_key": account.private_key,
+    }
+    deployed = ChainClient(Settings(**variables)).deploy()
+    return {**variables, "blockchain_contract_address": deployed.contract_address}
