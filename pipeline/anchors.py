@@ -8,7 +8,7 @@ from pipeline.errors import NotAnchored, UnknownCredential
 from pipeline.models import Batch, State, Write
 from pipeline.receipt import Anchoring, build_receipt
 from pipeline.settings import get_settings
-from pipeline.status import tree_of
+from pipeline.status import NEWEST_FIRST, tree_of
 
 
 def receipt_of(credential_id: str) -> dict[str, Any]:
@@ -17,7 +17,7 @@ def receipt_of(credential_id: str) -> dict[str, Any]:
     Raises `UnknownCredential`, and `NotAnchored` while none is completed.
     """
     writes = Write.select(Write, Batch).join(Batch).where(Write.credential_id == credential_id)
-    write: Any = writes.where(Write.state == State.CONFIRMED).order_by(Write.id.desc()).first()
+    write: Any = writes.where(Write.state == State.CONFIRMED).order_by(*NEWEST_FIRST).first()
     if write is None:
         if not Write.select().where(Write.credential_id == credential_id).exists():
             raise UnknownCredential(f"credential {credential_id!r}: nothing was ever queued for it")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
 from pipeline import alerts
+from pipeline.completion import QUEUES, keep_results
+from pipeline.errors import WriteFailed
 from pipeline.ledger import dead_letters
+from pipeline.settings import get_settings
 
 
 def alert(cause_id: str) -> None:
@@ -24,4 +28,14 @@ def alert(cause_id: str) -> None:
         batch_id=cause.batch_id,
         count=cause.count,
     )
+    _keep_failures(cause_id)
     dead_letters.mark_alerted(cause_id)
+
+
+def _keep_failures(cause_id: str) -> None:
+    """Let ``get_result`` of a sent message raise ``ResultFailure``."""
+    failures: dict[tuple[str, str], Any] = {
+        (job_id, QUEUES[priority]): WriteFailed(f"{error}: {message}")
+        for job_id, priority, error, message in dead_letters.failures_with_messages(cause_id)
+    }
+    keep_results(failures, ttl_ms=get_settings().result_failed_max_age_seconds * 1000)

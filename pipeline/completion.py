@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from typing import Any
 
 import dramatiq
 from dramatiq.results import Results
@@ -27,15 +29,22 @@ def complete(batch_id: int) -> None:
 
 
 def _keep_results(writes: list[ConfirmedWrite]) -> None:
-    backend = job_results()
-    if not writes or backend is None:
+    if not writes:
         return
-    from redis import RedisError
-
     results = results_of([write.write_id for write in writes])
     by_key = {(write.job_id, QUEUES[write.priority]): results[write.write_id] for write in writes}
+    keep_results(by_key, ttl_ms=get_settings().result_completed_max_age_seconds * 1000)
+
+
+def keep_results(values: Mapping[tuple[str, str], Any], *, ttl_ms: int) -> None:
+    """Store the ends of jobs, by job id and queue, for who waits with ``get_result``."""
+    from redis import RedisError
+
+    backend = job_results()
+    if backend is None or not values:
+        return
     try:
-        backend.keep_completed(by_key, ttl_ms=get_settings().result_completed_max_age_seconds * 1000)
+        backend.keep(values, ttl_ms=ttl_ms)
     except RedisError as exc:  # SQL has them all
         logger.warning("results were not kept in Redis: %s", type(exc).__name__)
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import dramatiq
+from peewee import PeeweeException
 
 from pipeline import messages
 from pipeline.database import database
-from pipeline.errors import ConflictingWrite, InvalidInput
+from pipeline.errors import ConflictingWrite, InvalidInput, UnknownCredential
 from pipeline.intake import WriteRequest
-from pipeline.ledger import dead_letters, queueing
+from pipeline.ledger import queueing
 from pipeline.ledger.queueing import QueuedWrite
 from pipeline.settings import get_settings
+
+logger = logging.getLogger(__name__)
+
+STAGE = "hash_verify"
 
 
 def queue_one(
@@ -34,19 +40,41 @@ def queue_one(
     named = message.copy()
     named = dramatiq.Message(**{**named.asdict(), "message_id": queued.job_id})
     if queued.needs_message:
-        database.after_commit(lambda: messages.deliver(named, priority=queued.priority, delay_ms=delay_ms))
+        _after_commit(
+            [queued], lambda _: messages.deliver(named, priority=queued.priority, delay_ms=delay_ms)
+        )
     return named
 
 
 def queue_many(requests: Sequence[WriteRequest]) -> list[QueuedWrite]:
     """Store writes in one transaction, and send one message a chunk after the commit."""
     queued = queueing.queue(requests)
-    database.after_commit(lambda: _send(queued))
+    _after_commit([write for write in queued if write.needs_message], _send)
     return queued
 
 
-def _send(queued: Iterable[QueuedWrite]) -> None:
-    fresh = [write for write in queued if write.needs_message]
+def _after_commit(fresh: list[QueuedWrite], send: Callable[[list[QueuedWrite]], None]) -> None:
+    """Send for ``fresh`` once they are stored for good.
+
+    peewee runs a callback also when the savepoint in which it was registered was rolled back.
+    """
+    if not database.in_transaction():
+        send(fresh)
+        return
+
+    def send_what_is_there() -> None:
+        try:
+            stored = queueing.still_there(fresh)
+        except PeeweeException as exc:
+            logger.warning("not sent now, will be later: %s", type(exc).__name__)
+            return
+        if stored:
+            send(stored)
+
+    database.after_commit(send_what_is_there)
+
+
+def _send(fresh: Iterable[QueuedWrite]) -> None:
     for priority in ("urgent", "normal"):
         messages.verify([write.write_id for write in fresh if write.priority == priority], priority)
 
@@ -70,18 +98,19 @@ def adopt(job_id: str, parts: Mapping[str, object]) -> list[int]:
         return [write_id]
     try:
         request = WriteRequest.of(**parts, cid_digest_check=get_settings().cid_digest_check)
+    except InvalidInput as error:
+        _announce(queueing.refuse_malformed(job_id, parts, error, stage=STAGE))
+        return []
+    try:
         queued = queueing.queue([request], job_ids=[job_id], own_message=True)
-    except (InvalidInput, ConflictingWrite) as error:
-        _bury_unheard(job_id, parts, error)
+    except (UnknownCredential, ConflictingWrite) as error:
+        _announce(queueing.refuse(job_id, request, error, stage=STAGE))
         return []
     return [write.write_id for write in queued if write.needs_message]
 
 
-def _bury_unheard(job_id: str, parts: Mapping[str, object], error: InvalidInput | ConflictingWrite) -> None:
+def _announce(cause_id: str | None) -> None:
     from pipeline import attempts
     from pipeline.ledger.attempts import FailedAttempt
 
-    cause = dead_letters.bury_unheard(
-        job_id, str(parts.get("credential_id")), str(parts.get("data_hash")), error, stage="hash_verify"
-    )
-    attempts.announce(FailedAttempt(None, cause))
+    attempts.announce(FailedAttempt(None, cause_id))

@@ -53,9 +53,11 @@ def _epoch_since(client: redis.Redis) -> float:
         marker = client.get(MARKER)
     run_id = client.info("server")["run_id"]
     epoch = f"{run_id}:{marker!r}"
-    if control.read(EPOCH) != epoch:
-        logger.warning("Redis was restarted or wiped: what is pending is sent again")
-        control.write(EPOCH_SINCE, repr(time.time()))
+    known = control.read(EPOCH)
+    if known != epoch:
+        if known is not None:
+            logger.warning("Redis was restarted or wiped: what is pending is sent again")
+            control.write(EPOCH_SINCE, repr(time.time()))
         control.write(EPOCH, epoch)
     return float(control.read(EPOCH_SINCE) or 0)
 

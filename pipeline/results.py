@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import dramatiq
 from dramatiq.results import ResultBackend
+from dramatiq.results.result import wrap_exception, wrap_result
 
 if TYPE_CHECKING:
     from dramatiq.results.backends.redis import RedisBackend
@@ -45,13 +46,17 @@ class JobResults(ResultBackend):
     def _store(self, message_key: str, result: Any, ttl: int) -> None:
         self.redis._store(message_key, result, ttl)
 
-    def keep_completed(self, results: Mapping[tuple[str, str], Mapping[str, Any]], *, ttl_ms: int) -> None:
-        """Store results by (job id, queue), in one round trip."""
+    def keep(self, values: Mapping[tuple[str, str], Any], *, ttl_ms: int) -> None:
+        """Store the ends of jobs by (job id, queue), in one round trip.
+
+        A value is what ``get_result`` returns, or an exception, for which it raises ``ResultFailure``.
+        """
         with self.redis.client.pipeline(transaction=False) as pipe:
-            for (job_id, queue_name), result in results.items():
+            for (job_id, queue_name), value in values.items():
                 key = self.build_message_key(_message(job_id, queue_name))
+                wrapped = wrap_exception(value) if isinstance(value, Exception) else wrap_result(value)
                 pipe.delete(key)
-                pipe.lpush(key, self.encoder.encode({"result": dict(result)}))
+                pipe.lpush(key, self.encoder.encode(wrapped))
                 pipe.pexpire(key, ttl_ms)
             pipe.execute()
 

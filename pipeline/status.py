@@ -29,6 +29,9 @@ ACTIVE = (
 COMPLETED = (Write.state == State.CONFIRMED) & Write.purged_at.is_null()
 FAILED = (Write.state == State.FAILED) & Write.purged_at.is_null()
 
+#: Of one credential: what is on its way, then what ended last (a replay of an older job may be newer).
+NEWEST_FIRST = (Write.finished_at.is_null().desc(), Write.finished_at.desc(), Write.id.desc())
+
 #: Each state's rows, and the order in which a list has them, oldest first.
 LISTS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "waiting": (WAITING, (Write.id,)),
@@ -41,7 +44,7 @@ LISTS: dict[str, tuple[Any, tuple[Any, ...]]] = {
 
 def status_of_credential(credential_id: str) -> dict[str, Any]:
     """The status of the credential's newest write. Raises `UnknownCredential`."""
-    found = _select().where(Write.credential_id == credential_id).order_by(Write.id.desc()).first()
+    found = _select().where(Write.credential_id == credential_id).order_by(*NEWEST_FIRST).first()
     if found is None:
         raise UnknownCredential(f"credential {credential_id!r}: nothing was ever queued for it")
     return _document(found, paused=control.is_paused())

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from peewee import SQL
 
 from pipeline.database import is_sqlite, transaction
 from pipeline.errors import ConflictingWrite
 from pipeline.intake import CredentialRecord
+from pipeline.ledger.metadata import POSTGRESQL_OBJECT, SQLITE_OBJECT
 from pipeline.ledger.sql import chunks, lock_credentials, rows
 from pipeline.models import Credential, State, Write, utc_now
 
 
 @transaction
 def store(records: Sequence[CredentialRecord]) -> None:
-    """Insert the credentials, or replace document, hash, CID and the issuer's metadata of known ones.
+    """Insert the credentials, or replace document, hash, CID and those keys of the metadata that are given.
 
-    The keys that say where a credential is anchored stay. Raises `ConflictingWrite` when a write
+    All other keys stay, with those that say where a credential is anchored. Raises `ConflictingWrite` when a write
     of other content is pending.
     """
     lock_credentials([record.credential_id for record in records])
@@ -43,26 +45,29 @@ def _refuse_conflicts(records: Sequence[CredentialRecord]) -> None:
                 )
 
 
+def _metadata_of(credential_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """What is stored: SQLite's own merge goes into objects, and takes a null for a removal."""
+    found = Credential.select(Credential.id, SQL(SQLITE_OBJECT)).where(Credential.id.in_(credential_ids))
+    return {id_: json.loads(text) for id_, text in rows(found)}
+
+
 def _upsert(records: Sequence[CredentialRecord]) -> None:
     now = utc_now()
     unique = {record.credential_id: record for record in records}
+    kept = _metadata_of(list(unique)) if is_sqlite() else {}
     values = [
         {
             "id": record.credential_id,
             "document": record.document_text,
             "data_hash": record.data_hash,
             "ipfs_cid": record.ipfs_cid,
-            "metadata": json.dumps(record.metadata),
+            "metadata": json.dumps({**kept.get(record.credential_id, {}), **record.metadata}),
             "created_at": now,
             "updated_at": now,
         }
         for record in unique.values()
     ]
-    merged = (
-        "json_patch(coalesce(credentials.metadata, '{}'), EXCLUDED.metadata)"
-        if is_sqlite()
-        else "coalesce(credentials.metadata, '{}'::jsonb) || EXCLUDED.metadata"
-    )
+    merged = "EXCLUDED.metadata" if is_sqlite() else f"{POSTGRESQL_OBJECT} || EXCLUDED.metadata::jsonb"
     Credential.insert_many(values).on_conflict(
         conflict_target=[Credential.id],
         preserve=[Credential.data_hash, Credential.ipfs_cid, Credential.updated_at],

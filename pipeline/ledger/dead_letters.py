@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import uuid4
 
 import peewee as pw
@@ -12,11 +13,14 @@ import peewee as pw
 from pipeline.database import transaction
 from pipeline.errors import PipelineError, UnknownDeadLetter
 from pipeline.ledger import metadata
-from pipeline.ledger.sql import chunks, rows
+from pipeline.ledger.sql import chunks, lock_credentials, rows
 from pipeline.models import DeadLetter, State, Write
 
 #: What a dead letter that went out by itself is resolved as.
 AUTO_REPLAYED = "replayed automatically"
+
+#: What one is resolved as whose credential has got another write.
+SUPERSEDED = "superseded"
 
 #: How often an outage's dead letters are replayed by themselves.
 MAX_AUTO_REPLAYS = 5
@@ -102,33 +106,28 @@ def _insert_letters(
 
 
 @transaction
-def bury_unheard(
-    job_id: str, credential_id: str, data_hash: str, error: PipelineError, *, stage: str
-) -> str | None:
-    """A dead letter for a message that could never become a write; one attempt, nobody to raise to."""
+def bury_unheard(row: Mapping[str, Any], error: PipelineError, *, stage: str) -> str | None:
+    """A dead letter for a message that did not become a write; one attempt, nobody to raise to.
+
+    ``row`` is what can be said of it. Returns the id of the cause; None for a job that is known.
+    """
     now = time.time()
-    row = {
-        "job_id": job_id,
-        "credential_id": credential_id[:255],
-        "data_hash": data_hash[:255],
-        "priority": "normal",
-        "own_message": True,
+    failed = {
+        **row,
         "state": State.FAILED,
         "attempts": 1,
-        "queued_at": now,
         "updated_at": now,
-        "sent_at": now,
         "finished_at": now,
         "error_code": error.code,
         "error_message": error.message,
         "error_stage": stage,
         "error_permanent": error.permanent,
     }
-    inserted = rows(Write.insert(row).on_conflict_ignore().returning(Write.id))
+    inserted = rows(Write.insert(failed).on_conflict_ignore().returning(Write.id))
     if not inserted:
         return None
     cause = str(uuid4())
-    dying = [(inserted[0][0], credential_id[:255], job_id, 1)]
+    dying = [(inserted[0][0], row["credential_id"], row["job_id"], 1)]
     _insert_letters(dying, error, cause=cause, stage=stage, batch_id=None)
     return cause
 
@@ -137,11 +136,16 @@ def bury_unheard(
 def requeue(write_ids: Sequence[int], *, resolution: str) -> list[int]:
     """failed → queued under the old job id, with new attempts; returns those that were failed.
 
-    Ten at once: one of them moves the row, nine find nothing to move.
+    Ten at once: one of them moves the row, nine find nothing to move. What another write of the
+    credential has overtaken stays as it is, as does what never was a write.
     """
     moved: list[int] = []
     now = time.time()
     for part in chunks(write_ids):
+        # Intake takes the same locks: no other write of these can come up meanwhile.
+        lock_credentials(
+            [row[0] for row in rows(Write.select(Write.credential_id).where(Write.id.in_(part)))]
+        )
         failed = list(
             Write.update(
                 state=State.QUEUED,
@@ -156,7 +160,9 @@ def requeue(write_ids: Sequence[int], *, resolution: str) -> list[int]:
                 error_stage=None,
                 error_permanent=None,
             )
-            .where(Write.id.in_(part), Write.state == State.FAILED)
+            .where(
+                Write.id.in_(part), Write.state == State.FAILED, Write.leaf.is_null(False), ~_overtaken(part)
+            )
             .returning(Write.id, Write.credential_id)
             .tuples()
         )
@@ -164,6 +170,25 @@ def requeue(write_ids: Sequence[int], *, resolution: str) -> list[int]:
         _resolve([write_id for write_id, _ in failed], resolution)
         metadata.mark_pending([credential_id for _, credential_id in failed])
     return moved
+
+
+def _overtaken(write_ids: Sequence[int]) -> Any:
+    """Whether another write of the credential is pending, or comes later in the same list."""
+    other = Write.alias()
+    later = other.id.in_(write_ids) & (other.id > Write.id) & (other.state == State.FAILED)
+    return pw.fn.EXISTS(
+        other.select(other.id).where(
+            other.credential_id == Write.credential_id, other.state.in_(State.PENDING) | later
+        )
+    )
+
+
+def supersede(credential_ids: Sequence[str]) -> None:
+    """Close the open dead letters of credentials that get a new write: theirs is outdated."""
+    for part in chunks(credential_ids):
+        DeadLetter.update(resolved_at=time.time(), resolution=SUPERSEDED).where(
+            DeadLetter.credential_id.in_(part), DeadLetter.resolved_at.is_null()
+        ).execute()
 
 
 def _resolve(write_ids: Sequence[int], resolution: str) -> None:
@@ -255,3 +280,13 @@ def mark_alerted(cause_id: str) -> None:
     DeadLetter.update(alerted_at=time.time()).where(
         DeadLetter.cause_id == cause_id, DeadLetter.alerted_at.is_null()
     ).execute()
+
+
+def failures_with_messages(cause_id: str) -> list[tuple[str, str, str, str]]:
+    """Job id, priority, error and message of a cause's writes that had a message of their own."""
+    query = (
+        DeadLetter.select(DeadLetter.job_id, Write.priority, DeadLetter.error, DeadLetter.message)
+        .join(Write)
+        .where(DeadLetter.cause_id == cause_id, Write.own_message)
+    )
+    return [(row[0], row[1], row[2], row[3]) for row in rows(query)]

@@ -15,6 +15,16 @@ from pipeline.database import is_sqlite
 from pipeline.ledger.sql import chunks
 from pipeline.models import Credential, utc_now
 
+#: The column as it is, or an empty object: other programs may have stored anything.
+SQLITE_OBJECT = (
+    "CASE WHEN json_valid(credentials.metadata) THEN "
+    "CASE json_type(credentials.metadata) WHEN 'object' THEN credentials.metadata ELSE '{}' END ELSE '{}' END"
+)
+POSTGRESQL_OBJECT = (
+    "CASE jsonb_typeof(credentials.metadata::jsonb) "
+    "WHEN 'object' THEN credentials.metadata::jsonb ELSE '{}'::jsonb END"
+)
+
 #: Takes all keys of an earlier write away.
 PENDING: Mapping[str, Any] = {
     "blockchain_status": "pending",
@@ -65,7 +75,7 @@ def _merge(credential_ids: Sequence[str], values: Mapping[str, Any]) -> None:
 def _merged(values: Mapping[str, Any]) -> pw.Node:
     """`Credential.metadata` with ``values`` merged in; None takes a key out."""
     if is_sqlite():
-        return pw.SQL("json_patch(coalesce(metadata, '{}'), ?)", [json.dumps(values)])
+        return pw.SQL(f"json_patch({SQLITE_OBJECT}, ?)", [json.dumps(values)])
     kept = json.dumps({key: value for key, value in values.items() if value is not None})
     gone = [key for key, value in values.items() if value is None]
-    return pw.SQL("(coalesce(metadata, '{}'::jsonb) - %s::text[]) || %s::jsonb", [gone, kept])
+    return pw.SQL(f"({POSTGRESQL_OBJECT} - %s::text[]) || %s::jsonb", [gone, kept])

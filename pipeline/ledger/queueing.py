@@ -10,13 +10,13 @@ from __future__ import annotations
 import os
 import time
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
 from pipeline.database import transaction
-from pipeline.errors import ConflictingWrite, UnknownCredential
+from pipeline.errors import ConflictingWrite, PipelineError, UnknownCredential
 from pipeline.intake import WriteRequest
 from pipeline.ledger import dead_letters, metadata
 from pipeline.ledger.sql import chunks, lock_credentials, rows
@@ -59,38 +59,62 @@ def queue(
     return outcome
 
 
+@dataclass(slots=True)
+class _Plan:
+    """What one chunk leads to: rows to insert and to move; for each request its write, in order."""
+
+    fresh: dict[str, dict[str, Any]] = field(default_factory=dict)
+    replayed: list[int] = field(default_factory=list)
+    urgent: list[int] = field(default_factory=list)
+    found: list[tuple[Write, bool, bool]] = field(default_factory=list)
+
+    def add(self, write: Write, row: dict[str, Any]) -> None:
+        """A write that there was not."""
+        self.fresh[write.job_id] = row
+        self.found.append((write, True, False))
+
+    def take(self, write: Write, priority: str) -> None:
+        """A write that is there already, or comes earlier in the chunk."""
+        again = write.state == State.FAILED
+        raised = (
+            priority == "urgent" and write.priority == "normal" and (again or write.state in State.PENDING)
+        )
+        if again:
+            self.replayed.append(write.id)
+            write.state = State.QUEUED
+        if raised:
+            write.priority = "urgent"
+            self._raise(write)
+        new = write.job_id in self.fresh
+        self.found.append((write, (again or raised) and not new, True))
+
+    def _raise(self, write: Write) -> None:
+        if write.job_id in self.fresh:
+            self.fresh[write.job_id]["priority"] = "urgent"
+        else:
+            self.urgent.append(write.id)
+
+
 def _queue_chunk(
     part: Sequence[tuple[WriteRequest, str]], *, own_message: bool, due_at: float | None
 ) -> list[QueuedWrite]:
     earlier = _earlier_writes([request.credential_id for request, _ in part])
-    fresh: list[dict[str, Any]] = []
-    replayed: list[int] = []
-    urgent: list[int] = []
-    found: list[tuple[str, str, bool, bool]] = []
+    plan = _Plan()
     for request, job_id in part:
         match = _match(earlier[request.credential_id], request)
-        if match is None:
-            row = _new_row(request, job_id, own_message=own_message, due_at=due_at)
-            fresh.append(row)
-            earlier[request.credential_id].append(Write(**row))
-            found.append((job_id, request.priority, True, False))
+        if match is not None:
+            plan.take(match, request.priority)
             continue
-        raised = request.priority == "urgent" and match.priority == "normal" and match.state in State.PENDING
-        again = match.state == State.FAILED
-        if again:
-            replayed.append(match.id)
-            match.state = State.QUEUED
-        if raised or (again and request.priority == "urgent"):
-            urgent.append(match.id)
-            match.priority = "urgent"
-        found.append((match.job_id, match.priority, again or raised, True))
-    _insert(fresh)
-    dead_letters.requeue(replayed, resolution="queued again")
-    _make_urgent(urgent)
-    ids = _ids_of([job_id for job_id, *_ in found])
+        row = _new_row(request, job_id, own_message=own_message, due_at=due_at)
+        earlier[request.credential_id].append(Write(**row))
+        plan.add(earlier[request.credential_id][-1], row)
+    _insert(list(plan.fresh.values()))
+    dead_letters.requeue(plan.replayed, resolution="queued again")
+    _make_urgent(plan.urgent)
+    ids = _ids_of([write.job_id for write, *_ in plan.found])
     return [
-        QueuedWrite(job_id, ids[job_id], priority, needs_message, duplicate)
-        for job_id, priority, needs_message, duplicate in found
+        QueuedWrite(write.job_id, ids[write.job_id], write.priority, needs_message, duplicate)
+        for write, needs_message, duplicate in plan.found
     ]
 
 
@@ -105,7 +129,8 @@ def _earlier_writes(credential_ids: Sequence[str]) -> defaultdict[str, list[Writ
             Write.priority,
             Write.state,
         )
-        .where(Write.credential_id.in_(list(set(credential_ids))))
+        # Without a leaf it is what is left of a message that could never become a write.
+        .where(Write.credential_id.in_(list(set(credential_ids))), Write.leaf.is_null(False))
         .order_by(Write.id)
     )
     by_credential: defaultdict[str, list[Write]] = defaultdict(list)
@@ -155,6 +180,7 @@ def _new_row(
 
 def _insert(rows: Sequence[dict[str, Any]]) -> None:
     if rows:
+        dead_letters.supersede([row["credential_id"] for row in rows])
         Write.insert_many(rows).execute()
         metadata.mark_pending([row["credential_id"] for row in rows])
 
@@ -177,5 +203,44 @@ def _ids_of(job_ids: Sequence[str]) -> dict[str, int]:
 
 def find(job_id: str) -> int | None:
     """The write of this job."""
-    found = rows(Write.select(Write.id).where(Write.job_id == job_id))
-    return found[0][0] if found else None
+    return _ids_of([job_id]).get(job_id)
+
+
+def still_there(queued: Sequence[QueuedWrite]) -> list[QueuedWrite]:
+    """Those that are stored: a savepoint that was rolled back has taken the others away."""
+    found: set[str] = set()
+    for part in chunks([write.job_id for write in queued]):
+        found.update(_ids_of(part))
+    return [write for write in queued if write.job_id in found]
+
+
+def refuse(job_id: str, request: WriteRequest, error: PipelineError, *, stage: str) -> str | None:
+    """A dead letter for a message whose content is in order, and that can not be queued now.
+
+    It can be replayed. Returns the id of the cause; None when it has been recorded already.
+    """
+    row = _new_row(request, job_id, own_message=True, due_at=None)
+    return dead_letters.bury_unheard(row, error, stage=stage)
+
+
+def refuse_malformed(
+    job_id: str, parts: Mapping[str, object], error: PipelineError, *, stage: str
+) -> str | None:
+    """The same for a message of which no write can be made: it can not be replayed."""
+    now = time.time()
+    row = {
+        "job_id": job_id,
+        "credential_id": _storable(parts.get("credential_id")),
+        "data_hash": _storable(parts.get("data_hash")),
+        "priority": "normal",
+        "own_message": True,
+        "queued_at": now,
+        "sent_at": now,
+    }
+    return dead_letters.bury_unheard(row, error, stage=stage)
+
+
+def _storable(value: object) -> str:
+    """Whatever came, as text that both databases take: no NUL, no half of a surrogate pair."""
+    text = str(value)[:255].encode("utf-8", "backslashreplace").decode()
+    return text.replace("\0", "\\x00")[:255]

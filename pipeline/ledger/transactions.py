@@ -47,12 +47,13 @@ def record_answer(transaction_id: int, answer: str, *, taken: bool) -> None:
 @transaction
 def record_mined(transaction_id: int, mined: Mined) -> None:
     """Note the block of a transaction with status 1; the batch waits on for its confirmations."""
-    row: Transaction | None = locked(Transaction.select().where(Transaction.id == transaction_id)).first()
+    live = (Transaction.id == transaction_id) & (Transaction.state != TransactionState.REVERTED)
+    row: Transaction | None = locked(Transaction.select().where(live)).first()
     if row is None:
         return
     Transaction.update(
         state=TransactionState.MINED, block_number=mined.block_number, block_hash=mined.block_hash
-    ).where(Transaction.id == transaction_id).execute()
+    ).where(live).execute()
     Batch.update(
         transaction_hash=row.hash,
         block_number=mined.block_number,
@@ -92,17 +93,15 @@ def settle(batch_id: int) -> bool:
 def revert(transaction_id: int, error: TransactionReverted) -> str | None:
     """A receipt of status 0: nothing of the batch is on the chain, nor will be. Returns the cause."""
     row: Transaction = locked(Transaction.select().where(Transaction.id == transaction_id)).get()
-    Transaction.update(state=TransactionState.REVERTED).where(Transaction.id == transaction_id).execute()
     failed = (
         Batch.update(state=BatchState.FAILED, reason=error.code)
         .where(Batch.id == row.batch_id, Batch.state == BatchState.SUBMITTED)
         .execute()
     )
-    return (
-        dead_letters.bury(_members(row.batch_id), error, stage="settle", batch_id=row.batch_id)
-        if failed
-        else None
-    )
+    if not failed:
+        return None
+    Transaction.update(state=TransactionState.REVERTED).where(Transaction.id == transaction_id).execute()
+    return dead_letters.bury(_members(row.batch_id), error, stage="settle", batch_id=row.batch_id)
 
 
 def _members(batch_id: int) -> Sequence[int]:

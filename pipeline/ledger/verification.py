@@ -93,10 +93,10 @@ def fail_attempt(
 def join(
     checked: Sequence[int], unchecked: Sequence[int], *, lane: str, max_size: int, linger_seconds: float
 ) -> list[int]:
-    """Put verified writes into batches of ``lane``; returns the batches that were made for it.
+    """Put verified writes into batches of ``lane``; returns the batches that got their first member.
 
-    ``checked`` had a document to be compared with, ``unchecked`` had none. Whoever makes a
-    batch sends its ``chain_write`` message once this has returned.
+    ``checked`` had a document to be compared with, ``unchecked`` had none. Whoever puts the first
+    member into a batch sends its ``chain_write`` message once this has returned.
     """
     made: list[int] = []
     for ids, document_checked in ((checked, True), (unchecked, False)):
@@ -120,8 +120,7 @@ def _join(
     while waiting:
         batch = _lock_open(lane)
         if batch is None:
-            new = _insert_open(lane, linger_seconds)
-            made += [new] if new else []
+            _insert_open(lane, linger_seconds)
             continue
         part, waiting = waiting[: max_size - batch.size], waiting[max_size - batch.size :]
         joined = (
@@ -134,6 +133,7 @@ def _join(
             .where(Write.id.in_(part), Write.state == State.QUEUED)
             .execute()
         )
+        made += [batch.id] if joined and not batch.size else []
         size = batch.size + joined
         state = BatchState.FULL if size >= max_size else BatchState.OPEN
         Batch.update(size=size, state=state).where(Batch.id == batch.id).execute()
@@ -146,8 +146,8 @@ def _lock_open(lane: str) -> Batch | None:
     return batch
 
 
-def _insert_open(lane: str, linger_seconds: float) -> int | None:
-    """A new open batch; None when somebody else has just made one."""
+def _insert_open(lane: str, linger_seconds: float) -> None:
+    """Make an open batch, unless somebody else has just done so."""
     now = time.time()
     row = {
         "lane": lane,
@@ -160,5 +160,4 @@ def _insert_open(lane: str, linger_seconds: float) -> int | None:
         "mock": False,
         "confirmations": 0,
     }
-    inserted = list(Batch.insert(row).on_conflict_ignore().returning(Batch.id).tuples())
-    return inserted[0][0] if inserted else None
+    Batch.insert(row).on_conflict_ignore().execute()

@@ -127,3 +127,22 @@ def test_sigterm_and_flushall(client: Any, start: Callable[..., Workers], anvil:
     assert leaves_are_unique()
     mined = Transaction.select().count()
     assert mined == len({row.nonce for row in Transaction.select()})
+
+
+def test_an_outage_heals_by_itself(
+    client: Any, start: Callable[..., Workers], anvil: Anvil, kent: Kent
+) -> None:
+    """What an outage has killed is one alert for the batch, and is replayed once the node answers."""
+    from pipeline.credentials import sync
+
+    variables = chain_variables(anvil)
+    anvil.stop()
+    start(retry_max_attempts=1, sentry_dsn=kent.dsn, **variables)
+    sync([{"credential_id": f"c{n}", "document": document(n)} for n in range(20)])
+    until(lambda: client.get_job_counts()["failed"] == 20, seconds=30, what="20 failed")
+    [event] = kent.wait_for(1)
+    assert event["tags"]["count"] == "20"
+    anvil.start()
+    chain_variables(anvil)
+    until(completed(client, 20), seconds=30, what="20 completed")
+    assert len(kent.events()) == 1
