@@ -52,10 +52,11 @@ def write_next() -> bool:
         return False
     if get_settings().blockchain_mock_enabled:
         return _write_mock()
-    chain = chain_client()
+    chain, passed = chain_client(), False
     with attempts.at_batch(first.id, stage=STAGE):
         chain.check_guards()
-    return _write(chain)
+        passed = True
+    return _write(chain) if passed else True
 
 
 def _write_mock() -> bool:
@@ -72,6 +73,7 @@ def _write(chain: ChainClient) -> bool:
     batch = next_ready() if wait_for_slot(ready) else None
     if batch is None:
         return False
+    stored = None
     with attempts.at_batch(batch.id, stage=STAGE):
         stored = _submit(batch.id, chain, chain.fees())
     if stored is not None:

@@ -30,6 +30,7 @@ PATIENCE_SECONDS = 60.0
 
 def run_demo(credentials: int) -> int:
     """Anchor ``credentials``, verify a proof; the exit code."""
+    signal.signal(signal.SIGTERM, _leave)
     with tempfile.TemporaryDirectory(prefix="cp-") as folder, _embedded(Path(folder)):
         from pipeline import client
         from pipeline.credentials import sync
@@ -40,6 +41,11 @@ def run_demo(credentials: int) -> int:
         verdict = _verify_one() if confirmed else "unknown"
         client.shutdown_blockchain_queue()
     return 0 if confirmed == credentials and verdict == "valid" else 1
+
+
+def _leave(number: int, _frame: object) -> None:
+    """End as on Ctrl-C: servers are stopped and the folder is removed."""
+    sys.exit(128 + number)
 
 
 def run_up() -> None:

@@ -77,9 +77,13 @@ def unmined_count() -> int:
 
 @transaction
 def begin_attempt(batch_id: int) -> bool:
-    """Count the attempt that begins, where the one before has failed; False when the batch is gone."""
+    """Count the attempt that begins, where the one before has failed.
+
+    False when the batch is gone, or somebody else's attempt at it has failed meanwhile and it
+    is not due: two workers that chose it at once must not use up two attempts.
+    """
     batch = _lock_waiting(batch_id)
-    if batch is None:
+    if batch is None or batch.due_at > time.time():
         return False
     if batch.retrying:
         Batch.update(retrying=False).where(Batch.id == batch_id).execute()
@@ -95,10 +99,11 @@ def fail_attempt(
 ) -> FailedAttempt:
     """Record that an attempt has failed: members are tried again later, or become dead letters.
 
-    A batch already submitted is left alone: only the chain can say that it failed.
+    A batch already submitted is left alone: only the chain can say that it failed. So is one of
+    which the failed attempt has been recorded.
     """
     batch = _lock_waiting(batch_id)
-    if batch is None:
+    if batch is None or batch.retrying:
         return FailedAttempt(None, None)
     members = rows(Write.select(Write.id, Write.attempts).where(Write.batch == batch_id))
     dead = [write_id for write_id, attempts in members if error.permanent or attempts >= max_attempts]

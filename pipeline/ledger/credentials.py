@@ -11,17 +11,17 @@ from peewee import SQL
 from pipeline.database import is_sqlite, transaction
 from pipeline.errors import ConflictingWrite
 from pipeline.intake import CredentialRecord
-from pipeline.ledger.metadata import POSTGRESQL_OBJECT, SQLITE_OBJECT
+from pipeline.ledger.metadata import POSTGRESQL_OBJECT
 from pipeline.ledger.sql import chunks, lock_credentials, rows
 from pipeline.models import Credential, State, Write, utc_now
 
 
 @transaction
 def store(records: Sequence[CredentialRecord]) -> None:
-    """Insert the credentials, or replace document, hash, CID and those keys of the metadata that are given.
+    """Insert the credentials; of known ones, replace document, hash, CID, and the metadata's given keys.
 
-    All other keys stay, with those that say where a credential is anchored. Raises `ConflictingWrite` when a write
-    of other content is pending.
+    All other keys stay, with those that say where a credential is anchored. Raises
+    `ConflictingWrite` when a write of other content is pending.
     """
     lock_credentials([record.credential_id for record in records])
     _refuse_conflicts(records)
@@ -47,8 +47,17 @@ def _refuse_conflicts(records: Sequence[CredentialRecord]) -> None:
 
 def _metadata_of(credential_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
     """What is stored: SQLite's own merge goes into objects, and takes a null for a removal."""
-    found = Credential.select(Credential.id, SQL(SQLITE_OBJECT)).where(Credential.id.in_(credential_ids))
-    return {id_: json.loads(text) for id_, text in rows(found)}
+    query = Credential.select(Credential.id, Credential.metadata).where(Credential.id.in_(credential_ids))
+    return {id_: _object(text) for id_, text in rows(query)}
+
+
+def _object(text: str | None) -> dict[str, Any]:
+    """The object in ``text``, or an empty one: other programs may have stored anything."""
+    try:
+        found = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _upsert(records: Sequence[CredentialRecord]) -> None:

@@ -74,8 +74,11 @@ def begin(write_ids: Sequence[int]) -> list[Verifiable]:
 def fail_attempt(
     write_ids: Sequence[int], error: PipelineError, *, stage: str, max_attempts: int, min_backoff_ms: int
 ) -> FailedAttempt:
-    """Record that an attempt at queued writes has failed: a later try, dead letters, or both."""
-    mine = Write.id.in_(list(write_ids)) & (Write.state == State.QUEUED)
+    """Record that an attempt at queued writes has failed: a later try, dead letters, or both.
+
+    One whose attempt has failed already, in a second delivery, is left alone.
+    """
+    mine = Write.id.in_(list(write_ids)) & (Write.state == State.QUEUED) & Write.due_at.is_null()
     members = rows(Write.select(Write.id, Write.attempts).where(mine))
     dead = [write_id for write_id, attempts in members if error.permanent or attempts >= max_attempts]
     alive = {write_id: attempts for write_id, attempts in members if write_id not in set(dead)}
