@@ -16,13 +16,14 @@ from pipeline.redis_client import connect
 from pipeline.settings import get_settings
 
 #: Microseconds. KEYS: the list of grant times, newest first. ARGV: limit, window, spacing.
+#: A millisecond beyond the window, so that an observer's clock counts no more than ours.
 TAKE = """
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local limit, window, spacing = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local newest = tonumber(redis.call('LINDEX', KEYS[1], 0) or 0)
 local oldest = tonumber(redis.call('LINDEX', KEYS[1], limit - 1) or 0)
-local wait = math.max(0, newest + spacing - now, oldest == 0 and 0 or oldest + window + 1 - now)
+local wait = math.max(0, newest + spacing - now, oldest == 0 and 0 or oldest + window + 1000 - now)
 if wait > 0 then
     return string.format('%.0f', wait)
 end
