@@ -41,13 +41,6 @@ FIRST_PAUSE_SECONDS = 0.05
 SCHEMA_LOCK = 7_230_116_001
 
 
-class SqliteDatabase(peewee.SqliteDatabase):
-    """SQLite as this project needs it."""
-
-    def is_connection_usable(self) -> bool:
-        return not self.is_closed()
-
-
 class PostgresqlDatabase(peewee.PostgresqlDatabase):
     """PostgreSQL over psycopg 3. JSON columns arrive as text: a document's text is its proof."""
 
@@ -107,9 +100,10 @@ def open_database(url: str) -> peewee.Database:
     return db
 
 
-def _sqlite(path: str) -> SqliteDatabase:
+def _sqlite(path: str) -> peewee.SqliteDatabase:
     pragmas = {"journal_mode": "wal", "synchronous": "full", "temp_store": "memory", "cache_size": -16_000}
-    return SqliteDatabase(path, pragmas=pragmas, timeout=BUSY_TIMEOUT_SECONDS)
+    # A write lock that is taken late can't be waited for: every transaction takes it at once.
+    return peewee.SqliteDatabase(path, pragmas=pragmas, timeout=BUSY_TIMEOUT_SECONDS, lock_type="IMMEDIATE")
 
 
 def migrate(db: peewee.Database, target: str | None = None) -> list[str]:
@@ -124,7 +118,7 @@ def migrate(db: peewee.Database, target: str | None = None) -> list[str]:
 def _alone(db: peewee.Database) -> AbstractContextManager[Any]:
     """A transaction in which no other process changes the schema."""
     if is_sqlite(db):
-        return db.atomic("IMMEDIATE")
+        return db.atomic()
     return _PostgresSchemaLock(db)
 
 
@@ -149,14 +143,6 @@ def _opened() -> Any:
     return database.obj
 
 
-def begin() -> AbstractContextManager[Any]:
-    """A writing transaction: IMMEDIATE on SQLite, since a lock taken late can't be waited for."""
-    context: AbstractContextManager[Any] = (
-        database.atomic("IMMEDIATE") if is_sqlite() and not database.in_transaction() else database.atomic()
-    )
-    return context
-
-
 def transaction(function: Callable[P, R]) -> Callable[P, R]:
     """Run ``function`` in one writing transaction; start anew after a lock, deadlock or lost connection.
 
@@ -167,7 +153,7 @@ def transaction(function: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         def whole() -> R:
-            with begin():
+            with database.atomic():
                 return function(*args, **kwargs)
 
         return retrying(whole)

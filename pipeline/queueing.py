@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -29,8 +30,7 @@ def queue_one(
 
     Returns the message under the id of the job, which is an earlier one for a duplicate.
     """
-    import time
-
+    _log_differing_cids([request])
     [queued] = queueing.queue(
         [request],
         job_ids=[message.message_id],
@@ -48,9 +48,18 @@ def queue_one(
 
 def queue_many(requests: Sequence[WriteRequest]) -> list[QueuedWrite]:
     """Store writes in one transaction, and send one message a chunk after the commit."""
+    _log_differing_cids(requests)
     queued = queueing.queue(requests)
     _after_commit([write for write in queued if write.needs_message], _send)
     return queued
+
+
+def _log_differing_cids(requests: Iterable[WriteRequest]) -> None:
+    for request in requests:
+        if request.cid_digest_differs:
+            logger.warning(
+                "the CID's digest is not the data hash", extra={"credential_id": request.credential_id}
+            )
 
 
 def _after_commit(fresh: list[QueuedWrite], send: Callable[[list[QueuedWrite]], None]) -> None:

@@ -24,7 +24,7 @@ from pipeline.settings import get_settings
 logger = logging.getLogger(__name__)
 
 #: A sweep that died holds up the next for no longer.
-LEASE_SECONDS = 30.0
+LEASE_SECONDS = 8.0
 
 #: Seconds after which bytes that are in no block go out again.
 RESEND_AFTER_SECONDS = 15.0

@@ -10,14 +10,29 @@ import click
 from pipeline.cli.output import json_option, show
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class Command(click.Command):
+    """A command that reads the settings when it runs: to ask for help, none are needed."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Set up logging, then run."""
+        from pipeline.logs import configure_logging
+        from pipeline.settings import get_settings
+
+        configure_logging(get_settings())
+        return super().invoke(ctx)
+
+
+class Group(click.Group):
+    """A group of such commands, and of such groups."""
+
+    command_class = Command
+    group_class = type
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="credential-pipeline")
 def cli() -> None:
     """Anchors credential hashes on an EVM chain."""
-    from pipeline.logs import configure_logging
-    from pipeline.settings import get_settings
-
-    configure_logging(get_settings())
 
 
 @cli.command()

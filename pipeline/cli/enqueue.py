@@ -12,17 +12,24 @@ from rich.progress import Progress
 from pipeline.credentials import store_and_queue
 from pipeline.errors import ConflictingWrite, PipelineError
 from pipeline.intake import CredentialRecord, credential_id_in
+from pipeline.ledger import credentials
 from pipeline.settings import get_settings
+
+#: Checked lines with their numbers, and what is wrong with the others.
+Good = list[tuple[int, CredentialRecord]]
+Invalid = list[dict[str, Any]]
 
 
 def enqueue_file(file: IO[bytes], *, skip_invalid: bool) -> dict[str, Any]:
     """The report of `interface.md`; with an invalid line nothing is stored unless ``skip_invalid``.
 
-    Raises `ConflictingWrite` when a write of other content is pending; then nothing is stored.
+    A line is invalid too while a write of other content is pending for its credential. Raises
+    `ConflictingWrite` when such a one comes up meanwhile; then nothing is stored.
     """
     with Progress(console=Console(file=sys.stderr), disable=not sys.stderr.isatty()) as progress:
         lines = file.readlines()
         good, invalid = _check(progress.track(lines, description="checking"))
+        good, invalid = _without_conflicts(good, invalid)
         storing = progress.add_task("storing", total=len(good))
         records = [record for _, record in good]
         queued = [] if invalid and not skip_invalid else store_and_queue(records)
@@ -39,9 +46,9 @@ def enqueue_file(file: IO[bytes], *, skip_invalid: bool) -> dict[str, Any]:
     }
 
 
-def _check(lines: Iterable[bytes]) -> tuple[list[tuple[int, CredentialRecord]], list[dict[str, Any]]]:
-    good: list[tuple[int, CredentialRecord]] = []
-    invalid: list[dict[str, Any]] = []
+def _check(lines: Iterable[bytes]) -> tuple[Good, Invalid]:
+    good: Good = []
+    invalid: Invalid = []
     first: dict[str, CredentialRecord] = {}
     digest_check = get_settings().cid_digest_check
     for number, line in enumerate(lines, start=1):
@@ -56,6 +63,21 @@ def _check(lines: Iterable[bytes]) -> tuple[list[tuple[int, CredentialRecord]], 
             continue
         good.append((number, record))
     return good, invalid
+
+
+def _without_conflicts(good: Good, invalid: Invalid) -> tuple[Good, Invalid]:
+    pending = credentials.conflicts([record for _, record in good])
+    refused = [
+        {
+            "line": number,
+            "credential_id": record.credential_id,
+            "error": pending[record.credential_id].message,
+        }
+        for number, record in good
+        if record.credential_id in pending
+    ]
+    kept = [(number, record) for number, record in good if record.credential_id not in pending]
+    return kept, sorted(invalid + refused, key=lambda fault: int(fault["line"]))
 
 
 def _refuse_contradiction(first: CredentialRecord, record: CredentialRecord) -> None:

@@ -24,12 +24,15 @@ def store(records: Sequence[CredentialRecord]) -> None:
     `ConflictingWrite` when a write of other content is pending.
     """
     lock_credentials([record.credential_id for record in records])
-    _refuse_conflicts(records)
+    for conflict in conflicts(records).values():
+        raise conflict
     for part in chunks(records, 200):
         _upsert(part)
 
 
-def _refuse_conflicts(records: Sequence[CredentialRecord]) -> None:
+def conflicts(records: Sequence[CredentialRecord]) -> dict[str, ConflictingWrite]:
+    """The credentials of which a write of other content is pending, each with its error."""
+    found: dict[str, ConflictingWrite] = {}
     wanted = {record.credential_id: record.request for record in records}
     for part in chunks(list(wanted)):
         pending = rows(
@@ -40,9 +43,11 @@ def _refuse_conflicts(records: Sequence[CredentialRecord]) -> None:
         for credential_id, job_id, data_hash, ipfs_cid in pending:
             request = wanted[credential_id]
             if (request.data_hash, request.ipfs_cid) != (data_hash, ipfs_cid):
-                raise ConflictingWrite(
-                    f"credential {credential_id!r}: job {job_id} with data hash {data_hash} is pending"
+                found[credential_id] = ConflictingWrite(
+                    f"credential {credential_id!r}: job {job_id} with data hash {data_hash} "
+                    f"and CID {ipfs_cid} is pending"
                 )
+    return found
 
 
 def _metadata_of(credential_ids: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -24,6 +25,9 @@ logger = logging.getLogger(__name__)
 
 #: Seconds after which a waiting thread looks again whether its slot is still needed.
 LONGEST_WAIT_SECONDS = 1.0
+
+#: Seconds for which a message waits for a slot; far below the time limit.
+PATIENCE_SECONDS = 60.0
 
 
 class RateLimit(dramatiq.Middleware):
@@ -85,8 +89,13 @@ class RateLimit(dramatiq.Middleware):
             self._turn.release()
 
     def wait_for_slot(self, needed: Callable[[], bool]) -> bool:
-        """Wait until the limiter grants a slot; False when it is not needed any more, or at shutdown."""
-        while not self._stopping.is_set() and needed():
+        """Wait until the limiter grants a slot.
+
+        False when it is not needed any more, at shutdown, or after `PATIENCE_SECONDS`: what is
+        ready has another message then.
+        """
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not self._stopping.is_set() and time.monotonic() < deadline and needed():
             wait_seconds = self.limiter.take()
             if wait_seconds == 0:
                 return True
