@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dramatiq
 
+from pipeline.broker import broker
 from pipeline.middleware.retries import MAX_RETRIES, MIN_BACKOFF_MS
 
 
@@ -15,6 +16,7 @@ def a_batch_is_ready() -> bool:
 
 
 @dramatiq.actor(
+    broker=broker,
     queue_name="chain_write",
     priority=5,
     max_retries=MAX_RETRIES,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dramatiq
 
+from pipeline.broker import broker
 from pipeline.middleware.retries import MAX_RETRIES, MIN_BACKOFF_MS
 
 
-@dramatiq.actor(queue_name="db_update", priority=0, max_retries=MAX_RETRIES, min_backoff=MIN_BACKOFF_MS)
+@dramatiq.actor(
+    broker=broker, queue_name="db_update", priority=0, max_retries=MAX_RETRIES, min_backoff=MIN_BACKOFF_MS
+)
 def db_update(batch_id: int) -> None:
     """Confirm all members of a settled batch."""
     from pipeline import completion

@@ -7,11 +7,13 @@ from typing import Any
 import dramatiq
 from dramatiq.middleware import CurrentMessage
 
+from pipeline.broker import broker
 from pipeline.middleware.retries import MAX_RETRIES, MIN_BACKOFF_MS
 from pipeline.queueing_actor import QueueingActor
 
 
 @dramatiq.actor(
+    broker=broker,
     actor_class=QueueingActor,
     queue_name="hash_verify",
     priority=10,
@@ -27,7 +29,9 @@ def hash_verify(credential_id: str, data_hash: str, ipfs_cid: str | None = None)
     verification.verify(queueing.adopt(message.message_id, parts))
 
 
-@dramatiq.actor(queue_name="hash_verify", priority=20, max_retries=MAX_RETRIES, min_backoff=MIN_BACKOFF_MS)
+@dramatiq.actor(
+    broker=broker, queue_name="hash_verify", priority=20, max_retries=MAX_RETRIES, min_backoff=MIN_BACKOFF_MS
+)
 def hash_verify_many(write_ids: list[int]) -> None:
     """The same for a chunk of writes that were queued in bulk; each passes or fails alone."""
     from pipeline import verification

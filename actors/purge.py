@@ -5,8 +5,10 @@ from __future__ import annotations
 import dramatiq
 from periodiq import cron
 
+from pipeline.broker import broker
 
-@dramatiq.actor(queue_name="sweeps", priority=30, max_retries=0, periodic=cron("*/10 * * * *"))
+
+@dramatiq.actor(broker=broker, queue_name="sweeps", priority=30, max_retries=0, periodic=cron("*/10 * * * *"))
 def purge() -> None:
     """Purge completed jobs after a day or beyond the newest thousand, failed ones after a week."""
     from pipeline import retention

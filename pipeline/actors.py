@@ -3,7 +3,6 @@
 Queues, for ``-Q``: ``urgent``, ``hash_verify``, ``chain_write``, ``db_update``, ``dead_letter``, ``sweeps``.
 """
 
-from pipeline.broker import broker  # isort: skip - the actors need it set
 from actors.chain_write import chain_write
 from actors.db_update import db_update
 from actors.dead_letter import dead_letter
@@ -11,6 +10,7 @@ from actors.hash_verify import hash_verify, hash_verify_many
 from actors.purge import purge
 from actors.reconcile import reconcile
 from actors.settle import settle
+from pipeline.broker import broker
 
 __all__ = [
     "broker",

@@ -9,9 +9,9 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-import dramatiq
 from dramatiq.errors import Retry
 
+from pipeline import messages
 from pipeline.errors import DatabaseUnavailable, PipelineError
 from pipeline.ledger import batches, verification
 from pipeline.ledger.attempts import FailedAttempt
@@ -81,4 +81,4 @@ def _recorded(record: Record, *, fields: dict[str, object]) -> Iterator[None]:
 def announce(failed: FailedAttempt) -> None:
     """Have the alert raised for what has failed for good."""
     if failed.cause_id is not None:
-        dramatiq.get_broker().get_actor("dead_letter").send(failed.cause_id)
+        messages.send("dead_letter", failed.cause_id)

@@ -17,6 +17,7 @@ from dramatiq.middleware import CurrentMessage, Middleware, TimeLimit
 from dramatiq.results import Results
 from periodiq import PeriodiqMiddleware
 
+from pipeline import current
 from pipeline.middleware.logs import LogMiddleware
 from pipeline.middleware.process import Process
 from pipeline.middleware.rate_limit import RateLimit
@@ -113,4 +114,6 @@ def make_middleware() -> list[Middleware]:
 
 broker = PipelineBroker(make_middleware())
 broker.declare_queue(URGENT)
-dramatiq.set_broker(broker)
+current.use(broker)
+if dramatiq.broker.global_broker is None:  # a program with actors of its own keeps its broker
+    dramatiq.set_broker(broker)

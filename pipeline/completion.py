@@ -6,9 +6,9 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-import dramatiq
 from dramatiq.results import Results
 
+from pipeline import current
 from pipeline.ledger.confirmation import ConfirmedWrite, confirm
 from pipeline.results import JobResults
 from pipeline.settings import get_settings
@@ -51,5 +51,5 @@ def keep_results(values: Mapping[tuple[str, str], Any], *, ttl_ms: int) -> None:
 
 def job_results() -> JobResults | None:
     """The broker's result backend, where it is ours."""
-    backends = [m.backend for m in dramatiq.get_broker().middleware if isinstance(m, Results)]
+    backends = [m.backend for m in current.broker().middleware if isinstance(m, Results)]
     return next((backend for backend in backends if isinstance(backend, JobResults)), None)

@@ -51,6 +51,12 @@ class PostgresqlDatabase(peewee.PostgresqlDatabase):
             conn.adapters.register_loader(name, TextLoader)
 
 
+#: What opens the database when it is asked of one that is closed.
+OPENS = {name for name in dir(PostgresqlDatabase) + dir(peewee.SqliteDatabase) if name[:1] != "_"} | {
+    "_state"
+}
+
+
 class LazyDatabase(peewee.DatabaseProxy):
     """Stands for the configured database and opens it when it is first used."""
 
@@ -63,6 +69,8 @@ class LazyDatabase(peewee.DatabaseProxy):
 
     def __getattr__(self, name: str) -> Any:
         if self.obj is None:
+            if name not in OPENS:  # somebody only looks, as pytest does at whatever a module has
+                raise AttributeError(f"the database is not open, and {name!r} does not open it")
             with self._opening:
                 if self.obj is None:
                     self.initialize(open_database(get_settings().database_url.get_secret_value()))

@@ -8,6 +8,7 @@ from typing import Any
 
 import dramatiq
 
+from pipeline import current
 from pipeline.ledger.sql import chunks
 
 logger = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ def update(batch_id: int, lane: str) -> None:
 
 def send(actor_name: str, *args: Any, priority: str = "normal", delay_ms: int | None = None) -> None:
     """Send a message; on the urgent queue when ``priority`` says so. A broker that is away is logged."""
-    broker = dramatiq.get_broker()
+    broker = current.broker()
     message = broker.get_actor(actor_name).message(*args)
     deliver(message, priority=priority, delay_ms=delay_ms)
 
@@ -46,6 +47,6 @@ def deliver(message: dramatiq.Message[Any], *, priority: str = "normal", delay_m
     if priority == "urgent":
         message = message.copy(queue_name="urgent")
     try:
-        dramatiq.get_broker().enqueue(message, delay=delay_ms)
+        current.broker().enqueue(message, delay=delay_ms)
     except (RedisError, OSError) as exc:
         logger.warning("%s: not sent now, will be later: %s", message.actor_name, type(exc).__name__)

@@ -36,7 +36,7 @@ from dramatiq.middleware import CurrentMessage
 from dramatiq.results import ResultMissing, Results
 from dramatiq.results.result import wrap_exception, wrap_result
 
-from pipeline import chain_writing, messages, status
+from pipeline import chain_writing, current, messages, status
 from pipeline import database as databases  # pytest looks into what it finds here, which would open it
 from pipeline.actors import broker as pipeline_broker
 from pipeline.actors import chain_write
@@ -243,10 +243,12 @@ def _broker() -> Iterator[StubBroker]:
         actor.broker = stub
         stub.declare_actor(actor)
     dramatiq.set_broker(stub)
+    used_before = current.use(stub)
     try:
         yield stub
     finally:
         dramatiq.set_broker(before)
+        current.use(used_before or pipeline_broker)
         for actor in known:
             actor.broker = pipeline_broker
         for actor in stub.actors.values():

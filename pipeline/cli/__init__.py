@@ -20,6 +20,8 @@ def main() -> None:
         _leave(2, f"{exc.code}: {exc.message}")
     except PipelineError as exc:
         _leave(1, f"{exc.code}: {exc.message}")
+    except ModuleNotFoundError as exc:
+        _leave(1, f"{exc.name} is not installed: demo and up need a clone of the repository, and ./run")
     except RedisError as exc:
         _leave(1, f"Redis does not answer ({type(exc).__name__}): check REDIS_URL or REDIS_HOST")
     except PeeweeException as exc:

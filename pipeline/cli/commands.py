@@ -134,7 +134,7 @@ def wait(credential_ids: tuple[str, ...], timeout: float | None, as_json: bool) 
     """Wait until those credentials, or all, are completed or failed."""
     from pipeline.cli.wait import wait_for
 
-    found = wait_for(credential_ids, timeout)
+    found = _known(lambda ids: wait_for(ids, timeout), credential_ids)
     show(found, as_json=as_json)
     sys.exit(1 if found["failed"] or found["pending"] else 0)
 
@@ -212,7 +212,7 @@ def verify(receipt: IO[bytes], document: IO[bytes] | None, as_json: bool) -> Non
     found = check(
         parse_receipt(receipt.read()), document.read() if document else None, rpc_urls=get_settings().rpc_urls
     )
-    text = " ".join(part for part in (found.verdict, found.step, found.reason) if part)
+    text = ": ".join(part for part in (found.verdict, found.step, found.reason) if part)
     show(found.as_json(), as_json=as_json, text=text)
     sys.exit({"valid": 0, "invalid": 1, "revoked": 1, "unknown": 3}[found.verdict])
 
@@ -264,7 +264,7 @@ def doctor(as_json: bool) -> None:
     sys.exit(0 if found["ok"] else 1)
 
 
-def _known(ask: Any, credential_id: str) -> Any:
+def _known(ask: Any, credential_id: Any) -> Any:
     """The answer, or exit 1 for a credential that was never queued."""
     from pipeline.errors import UnknownCredential
 

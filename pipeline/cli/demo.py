@@ -74,7 +74,6 @@ def _embedded(folder: Path) -> Iterator[dict[str, str]]:
         variables = _variables(folder, valkey, node)
         os.environ.update(variables)
         get_settings.cache_clear()
-        _say("deploying a CredentialRegistry")
         variables["BLOCKCHAIN_CONTRACT_ADDRESS"] = _registry(folder)
         os.environ.update(variables)
         get_settings.cache_clear()
@@ -108,6 +107,7 @@ def _registry(folder: Path) -> str:
     noted = folder / "contract-address"
     if noted.is_file():
         return noted.read_text().strip()
+    _say("deploying a CredentialRegistry")
     address = ChainClient.from_settings(Settings()).deploy().contract_address
     noted.write_text(address + "\n")
     return address

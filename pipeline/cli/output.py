@@ -21,7 +21,8 @@ def show(value: Any, *, as_json: bool, text: str | None = None) -> None:
     if as_json:
         click.echo(json.dumps(value, indent=2, ensure_ascii=False))
     elif text is not None:
-        click.echo(text)
+        if text:
+            click.echo(text)
     elif isinstance(value, Mapping):
         for key, item in value.items():
             click.echo(f"{key}: {_plain(item)}")

@@ -18,6 +18,8 @@ import dramatiq
 from dramatiq.middleware import SkipMessage
 from dramatiq.worker import Worker
 
+from pipeline import current
+
 if TYPE_CHECKING:
     from pipeline.limiter import SlidingWindowRateLimiter
 
@@ -111,7 +113,7 @@ class RateLimit(dramatiq.Middleware):
 
 def wait_for_slot(needed: Callable[[], bool]) -> bool:
     """`RateLimit.wait_for_slot` of the broker in use; True at once where it has no such middleware."""
-    for middleware in dramatiq.get_broker().middleware:
+    for middleware in current.broker().middleware:
         if isinstance(middleware, RateLimit):
             return middleware.wait_for_slot(needed)
     return True
