@@ -53,31 +53,35 @@ def bury(
     cause = str(uuid4())
     buried = 0
     for part in chunks(write_ids):
-        dying = rows(
-            Write.select(Write.id, Write.credential_id, Write.job_id, Write.attempts).where(
-                Write.id.in_(part), Write.state.in_(State.PENDING)
-            )
-        )
+        dying = _fail(part, error, stage)
         buried += len(dying)
-        _fail([row[0] for row in dying], error, stage)
         metadata.mark_failed([row[1] for row in dying], f"{error.code}: {error.message}")
         _insert_letters(dying, error, cause=cause, stage=stage, batch_id=batch_id)
     return cause if buried else None
 
 
-def _fail(write_ids: Sequence[int], error: PipelineError, stage: str) -> None:
+def _fail(write_ids: Sequence[int], error: PipelineError, stage: str) -> list[tuple[int, str, str, int]]:
+    """Pending → failed; id, credential, job and attempts of those that this call has moved.
+
+    The guard is in the UPDATE itself: of two that bury at once, the one that waited for the other's
+    row locks finds nothing pending.
+    """
     now = time.time()
-    Write.update(
-        state=State.FAILED,
-        batch=None,
-        due_at=None,
-        updated_at=now,
-        finished_at=now,
-        error_code=error.code,
-        error_message=error.message,
-        error_stage=stage,
-        error_permanent=error.permanent,
-    ).where(Write.id.in_(write_ids)).execute()
+    return rows(
+        Write.update(
+            state=State.FAILED,
+            batch=None,
+            due_at=None,
+            updated_at=now,
+            finished_at=now,
+            error_code=error.code,
+            error_message=error.message,
+            error_stage=stage,
+            error_permanent=error.permanent,
+        )
+        .where(Write.id.in_(write_ids), Write.state.in_(State.PENDING))
+        .returning(Write.id, Write.credential_id, Write.job_id, Write.attempts)
+    )
 
 
 def _insert_letters(
