@@ -96,6 +96,24 @@ def capture_failure(
     return _client.capture_event(event) is not None
 
 
+def capture_incident(*, event_id: str, error_class: str, message: str, level: str) -> bool:
+    """Report something about chain, node or wallet that operators have to mend.
+
+    ``level`` is Sentry's: "error" or "fatal". The rest is as in `capture_failure`.
+    """
+    if _client is None:
+        return False
+    event: Event = {
+        "event_id": event_id,
+        "level": "fatal" if level == "fatal" else "error",
+        "logger": "pipeline",
+        "fingerprint": ["chain", error_class],
+        "tags": {"stage": "chain", "error_class": error_class},
+        "exception": {"values": [{"type": error_class, "value": _text(error_class, message)}]},
+    }
+    return _client.capture_event(event) is not None
+
+
 def flush(timeout_s: float = 2.0) -> None:
     """Wait at most ``timeout_s`` for what is still to be sent: call it before a process ends."""
     if _client is not None:

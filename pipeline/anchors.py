@@ -49,5 +49,5 @@ def _anchoring(batch: Any) -> Anchoring:
 
 
 def _is_final(batch: Any) -> bool:
-    """Whether the confirmation itself waited for finality; blocks that came later are not counted."""
-    return get_settings().blockchain_confirmations == "finalized"
+    """Whether the watch has ended, or the confirmation itself waited for finality."""
+    return batch.final_at is not None or get_settings().blockchain_confirmations == "finalized"

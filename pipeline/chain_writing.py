@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 import time
 
-from pipeline import attempts, messages
+from pipeline import attempts, holding, messages, sending
 from pipeline.chain.client import ChainClient, chain_client
-from pipeline.chain.fees import Fees
-from pipeline.ledger import batches, transactions
+from pipeline.ledger import batches, nonces
 from pipeline.ledger.batches import Account
 from pipeline.middleware.rate_limit import wait_for_slot
 from pipeline.models import Batch, Transaction
@@ -23,10 +22,11 @@ TURN_SECONDS = 60.0
 
 
 def next_ready() -> Batch | None:
-    """The batch that may be written now: not paused, and not too many transactions in flight."""
+    """The batch that may be written now: nothing holds it, and not too many transactions are in flight."""
     settings = get_settings()
-    limit = None if settings.blockchain_mock_enabled else settings.blockchain_max_in_flight
-    return batches.next_ready(limit)
+    if settings.blockchain_mock_enabled:
+        return batches.next_ready()
+    return batches.next_ready(settings.blockchain_max_in_flight, settings.blockchain_chain_id)
 
 
 def ready() -> bool:
@@ -42,7 +42,7 @@ def write_ready() -> None:
 
 
 def write_next() -> bool:
-    """Write one batch: guards and fees first, then a rate slot, then the intent, then the bytes.
+    """Write one batch: guards first, then a rate slot, then the intent, then the bytes.
 
     The batch is chosen and closed last of all, so that it grows while it waits. False when
     there was none.
@@ -52,11 +52,23 @@ def write_next() -> bool:
         return False
     if get_settings().blockchain_mock_enabled:
         return _write_mock()
-    chain, passed = chain_client(), False
-    with attempts.at_batch(first.id, stage=STAGE):
-        chain.check_guards()
-        passed = True
-    return _write(chain) if passed else True
+    chain = chain_client()
+    if not _is_fit(first.id, chain):
+        return True
+    return _write(chain)
+
+
+def _is_fit(batch_id: int, chain: ChainClient, *, fresh: bool = False) -> bool:
+    """Whether chain, wallet and settings let anything be written; what is against it holds chain writing."""
+    fit = False
+    with attempts.at_batch(batch_id, stage=STAGE):
+        try:
+            holding.check(chain, fresh=fresh)
+            chain.fees()
+            fit = True
+        except holding.HOLDS as error:
+            holding.hold(error)
+    return fit
 
 
 def _write_mock() -> bool:
@@ -73,39 +85,33 @@ def _write(chain: ChainClient) -> bool:
     batch = next_ready() if wait_for_slot(ready) else None
     if batch is None:
         return False
+    # Waiting may have taken long: what has changed meanwhile must not cost a nonce.
+    if not _is_fit(batch.id, chain, fresh=True):
+        return True
     stored = None
     with attempts.at_batch(batch.id, stage=STAGE):
-        stored = _submit(batch.id, chain, chain.fees())
+        stored = _submit(batch.id, chain)
     if stored is not None:
-        broadcast(chain, stored)
+        sending.send_in_order(chain, stored)
         messages.send("settle")
     return True
 
 
-def _submit(batch_id: int, chain: ChainClient, fees: Fees) -> Transaction | None:
+def _submit(batch_id: int, chain: ChainClient) -> Transaction | None:
     account = Account(chain.chain_id, chain.signer_address, chain.contract_address)
+    fees = chain.fees()
     return batches.submit(
         batch_id,
         account,
-        nonce_floor=_nonce_floor(chain),
+        nonce_floor=_nonce_floor(chain, account),
         sign=lambda root, nonce: chain.prepare_anchor(root, nonce, fees),
+        max_in_flight=get_settings().blockchain_max_in_flight,
     )
 
 
-def _nonce_floor(chain: ChainClient) -> int:
+def _nonce_floor(chain: ChainClient, account: Account) -> int:
     """The first nonce that the chain still takes, where none of ours is on its way to tell us."""
-    if batches.unmined_count():
+    if nonces.unmined_count(account.chain_id, account.signer):
         return 0
     _, pending = chain.transaction_counts()
     return pending
-
-
-def broadcast(chain: ChainClient, stored: Transaction) -> None:
-    """Send the stored bytes, whether for the first time or again, and note the answer."""
-    answer = chain.send(bytes.fromhex(stored.raw_transaction.removeprefix("0x")))
-    transactions.record_answer(stored.id, f"{answer.kind.value}: {answer.text}"[:500], taken=answer.taken)
-    logger.info(
-        "transaction sent: %s",
-        answer.kind.value,
-        extra={"transaction_hash": stored.hash, "nonce": stored.nonce},
-    )

@@ -12,6 +12,7 @@ from redis import RedisError
 from pipeline.chain.client import ChainClient
 from pipeline.database import database, is_sqlite
 from pipeline.errors import PipelineError
+from pipeline.ledger import chains, incidents
 from pipeline.models import State, Write
 from pipeline.redis_client import connect
 from pipeline.settings import get_settings, mask_url
@@ -49,6 +50,7 @@ def _checks() -> dict[str, Check]:
     return {
         **common,
         "settings": _settings,
+        "incidents": _incidents,
         "node": lambda: f"block {chain.head().number} at {', '.join(mask_url(u) for u in settings.rpc_urls)}",
         "chain id, contract, issuer role": lambda: _guards(chain),
         "balance": lambda: f"{chain.balance_wei() / 10**18:.6f} ether at {chain.signer_address}",
@@ -92,11 +94,18 @@ def _stuck() -> str:
     return "none"
 
 
+def _incidents() -> str:
+    found = [f"{incident.kind}: {incident.message}" for incident in incidents.under_way()]
+    if found:
+        raise Bad("; ".join(found))
+    return "none"
+
+
 def _settings() -> str:
     get_settings().require_chain()
     return "complete"
 
 
 def _guards(chain: ChainClient) -> str:
-    chain.check_guards()
+    chain.check_guards(genesis_hash=chains.genesis_hash(chain.chain_id))
     return f"chain {chain.chain_id}, registry {chain.contract_address}, {chain.signer_address} may write"

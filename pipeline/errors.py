@@ -20,11 +20,14 @@
         * NodeUnreachable        no RPC URL gave an answer
         * NodeRejected           the node refused a transaction for good
         * WrongChain             the node serves another chain id
+            * ChainReset         the same chain id, but not the chain that was written to
         * NoContract             no registry at the configured address
         * NotAnIssuer            the registry does not let the signer write
         * InsufficientFunds      the signer's balance does not cover the transaction
         * FeeCeiling             the market's fee is above BLOCKCHAIN_MAX_FEE_GWEI
         * NonceConflict          another user of the key took the nonce
+        * StuckTransaction       not mined, and a higher fee would be above BLOCKCHAIN_MAX_FEE_GWEI
+        * FinalBlockRemoved      a reorg took away what counted as final
         * TransactionReverted    permanent: mined with status 0
     * BrokerUnavailable          Redis does not answer; what was stored goes out later
     * DatabaseUnavailable        SQL does not answer
@@ -138,6 +141,17 @@ class WrongChain(ChainError):
     """The node serves another chain id than BLOCKCHAIN_CHAIN_ID."""
 
 
+class ChainReset(WrongChain):
+    """The node's first block is not that of the chain that was written to: a development chain began anew."""
+
+    def __init__(self, chain_id: int, expected: str, found: str) -> None:
+        super().__init__(
+            f"chain {chain_id} began with block {expected} when it was last written to, "
+            f"the node's begins with {found}: a development chain that was wiped is not written to; "
+            "use a new database, or another node"
+        )
+
+
 class NoContract(ChainError):
     """There is no CredentialRegistry at BLOCKCHAIN_CONTRACT_ADDRESS."""
 
@@ -156,6 +170,14 @@ class FeeCeiling(ChainError):
 
 class NonceConflict(ChainError):
     """A transaction that is not ours has used the signer's nonce."""
+
+
+class StuckTransaction(ChainError):
+    """A transaction waits in vain, and what would replace it is above BLOCKCHAIN_MAX_FEE_GWEI."""
+
+
+class FinalBlockRemoved(ChainError):
+    """A block that was final is not in the chain any more."""
 
 
 class TransactionReverted(ChainError):

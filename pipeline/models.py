@@ -111,6 +111,8 @@ class Batch(Table):
     gas_used = pw.BigIntegerField(null=True)
     gas_price_wei = pw.TextField(null=True)
     confirmed_at = pw.DoubleField(null=True)
+    #: Since when its block can not be taken away any more: nobody watches it from then on.
+    final_at = pw.DoubleField(null=True)
 
     class Meta:
         table_name = "batches"
@@ -162,7 +164,10 @@ class Signer(Table):
 
 
 class TransactionState:
-    """``signed`` is stored, ``sent`` a node has, ``mined`` is in a block, ``reverted`` too, in vain."""
+    """``signed`` is stored, ``sent`` a node has, ``mined`` is in a block, ``reverted`` too, in vain.
+
+    Several may share a nonce: a replacement, and what it was to replace.
+    """
 
     SIGNED = "signed"
     SENT = "sent"
@@ -189,8 +194,14 @@ class Transaction(Table):
     created_at = pw.DoubleField(default=time.time)
     sent_at = pw.DoubleField(null=True)
     answer = pw.TextField(null=True)
+    #: The head when it was first sent: what is not mined three blocks later is stuck.
+    sent_block = pw.BigIntegerField(null=True)
     block_number = pw.BigIntegerField(null=True)
     block_hash = pw.TextField(null=True)
+    #: Since when the chain has used its nonce, and nobody finds it in a block.
+    missing_since = pw.DoubleField(null=True)
+    #: Since when it can never be mined: another transaction has final use of its nonce.
+    lost_at = pw.DoubleField(null=True)
 
     class Meta:
         table_name = "transactions"
@@ -218,6 +229,37 @@ class DeadLetter(Table):
 
     class Meta:
         table_name = "dead_letters"
+
+
+class Chain(Table):
+    """A chain that was written to: its first block, and the newest one that a sweep has seen."""
+
+    chain_id = pw.BigIntegerField(primary_key=True)
+    genesis_hash = pw.TextField()
+    seen_number = pw.BigIntegerField(null=True)
+    seen_hash = pw.TextField(null=True)
+
+    class Meta:
+        table_name = "chains"
+
+
+class Incident(Table):
+    """Something about chain, node or wallet that operators have to know, from its begin to its end."""
+
+    id = pw.BigAutoField()
+    #: The same at each repeat of the alert.
+    event_id = pw.TextField()
+    #: The name of an error class.
+    kind = pw.TextField()
+    subject = pw.TextField()
+    level = pw.TextField()
+    message = pw.TextField()
+    opened_at = pw.DoubleField(default=time.time)
+    alerted_at = pw.DoubleField(null=True)
+    closed_at = pw.DoubleField(null=True)
+
+    class Meta:
+        table_name = "incidents"
 
 
 class Lease(Table):

@@ -12,10 +12,10 @@ from uuid import uuid4
 
 import redis
 
-from pipeline import messages
+from pipeline import holding, messages
 from pipeline.chain.client import chain_client
-from pipeline.errors import ChainError
-from pipeline.ledger import control, dead_letters, recovery
+from pipeline.errors import ChainError, SettingsError
+from pipeline.ledger import control, dead_letters, incidents, recovery
 from pipeline.redis_client import connect
 from pipeline.settings import get_settings
 
@@ -105,7 +105,9 @@ def _chain_is_fine() -> bool:
     if get_settings().blockchain_mock_enabled:
         return True
     try:
-        chain_client().check_guards()
-    except ChainError:
+        if incidents.holding() is not None:
+            return False
+        holding.check(chain_client())
+    except (ChainError, SettingsError):
         return False
     return True

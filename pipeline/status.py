@@ -10,7 +10,7 @@ from typing import Any
 import peewee as pw
 
 from pipeline.errors import UnknownCredential
-from pipeline.ledger import control
+from pipeline.ledger import control, incidents
 from pipeline.ledger.sql import rows
 from pipeline.merkle import MerkleTree
 from pipeline.models import Batch, BatchState, State, Write
@@ -32,6 +32,17 @@ FAILED = (Write.state == State.FAILED) & Write.purged_at.is_null()
 #: Of one credential: what is on its way, then what ended last (a replay of an older job may be newer).
 NEWEST_FIRST = (Write.finished_at.is_null().desc(), Write.finished_at.desc(), Write.id.desc())
 
+#: What ``reason`` says of an incident that holds chain writing.
+HOLD_REASONS = {
+    "InsufficientFunds": "funds",
+    "NotAnIssuer": "issuer role",
+    "FeeCeiling": "fee ceiling",
+    "WrongChain": "wrong chain",
+    "ChainReset": "chain reset",
+    "NoContract": "no contract",
+    "SettingsError": "settings",
+}
+
 #: Each state's rows, and the order in which a list has them, oldest first.
 LISTS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "waiting": (WAITING, (Write.id,)),
@@ -47,7 +58,7 @@ def status_of_credential(credential_id: str) -> dict[str, Any]:
     found = _select().where(Write.credential_id == credential_id).order_by(*NEWEST_FIRST).first()
     if found is None:
         raise UnknownCredential(f"credential {credential_id!r}: nothing was ever queued for it")
-    return _document(found, paused=control.is_paused())
+    return _document(found, hold=hold_reason())
 
 
 def counts() -> dict[str, int]:
@@ -61,8 +72,8 @@ def jobs(state: str, start: int, end: int) -> list[dict[str, Any]]:
         raise ValueError(f"start {start} and end {end}: must be 0 <= start <= end")
     condition, order = LISTS[state]
     found = _select().where(condition).order_by(*order).offset(start).limit(end - start)
-    paused = control.is_paused()
-    return [_document(write, paused=paused) for write in found]
+    hold = hold_reason()
+    return [_document(write, hold=hold) for write in found]
 
 
 def results_of(write_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
@@ -74,7 +85,7 @@ def _select() -> Any:
     return Write.select(Write, Batch).join(Batch, pw.JOIN.LEFT_OUTER)
 
 
-def _document(write: Any, *, paused: bool) -> dict[str, Any]:
+def _document(write: Any, *, hold: str | None) -> dict[str, Any]:
     status = _status(write)
     return {
         "job_id": write.job_id,
@@ -83,13 +94,23 @@ def _document(write: Any, *, paused: bool) -> dict[str, Any]:
         "ipfs_cid": write.ipfs_cid,
         "priority": write.priority,
         "status": status,
-        "reason": _reason(write, status, paused=paused),
+        "reason": _reason(write, status, hold),
         "attempts": write.attempts,
         "queued_at": iso(write.queued_at),
         "updated_at": iso(write.updated_at),
         "result": _result(write) if status == "completed" else None,
         "error": _error(write) if status == "failed" else None,
     }
+
+
+def hold_reason() -> str | None:
+    """Why nothing is written at present."""
+    if control.is_paused():
+        return "paused"
+    kinds = [incident.kind for incident in incidents.under_way()]
+    if "StuckTransaction" in kinds:
+        return "fee ceiling"
+    return next((HOLD_REASONS[kind] for kind in kinds if kind in HOLD_REASONS), None)
 
 
 def _status(write: Any) -> str:
@@ -102,17 +123,19 @@ def _status(write: Any) -> str:
     return "waiting" if write.state == State.QUEUED and write.attempts == 0 else "active"
 
 
-def _reason(write: Any, status: str, *, paused: bool) -> str | None:
+def _reason(write: Any, status: str, hold: str | None) -> str | None:
     """Why a pending write waits."""
     if status == "delayed":
         return f"retry at {iso(write.due_at)}"
     if status != "active" or write.batch is None:
         return None
     if write.batch.state in BatchState.WAITING:
-        return "paused" if paused else "rate limit"
+        return hold or "rate limit"
     if write.batch.block_number is not None:
         return f"confirmations {write.batch.confirmations}/{get_settings().blockchain_confirmations}"
-    return None if write.batch.mock else "waiting for a block"
+    if write.batch.mock:
+        return None
+    return hold if hold in ("funds", "fee ceiling") else "waiting for a block"
 
 
 def _result(write: Any) -> dict[str, Any]:

@@ -6,7 +6,8 @@
 * ``signer``    who signs: keystore file, key file, environment
 * ``fees``      what a transaction offers
 * ``answers``   what a node's answer to a sent transaction means
-* ``blocks``    blocks and receipts as values
+* ``blocks``    blocks and receipts as values; ``block_receipts`` reads whole blocks of them
+* ``anchoring`` where a root was anchored; ``reverts`` why a transaction failed
 * ``loading``   the import of web3, late and without side effects
 * ``rpc``       JSON-RPC over several URLs, each an ``endpoint``; ``masking`` hides their tokens
 

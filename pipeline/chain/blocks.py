@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.errors import ChainError
+
 
 @dataclass(frozen=True, slots=True)
 class Block:
@@ -19,6 +21,22 @@ class Block:
     def from_rpc(cls, answer: Mapping[str, Any]) -> Block:
         """Read a block object of ``eth_getBlockByNumber``."""
         return cls(quantity(answer["number"]), answer["hash"], quantity(answer["timestamp"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """How far a chain is, and a signer on it, all of one node at one moment."""
+
+    head: Block
+    #: The highest block that the node calls final; None where it serves no such thing.
+    finalized: int | None
+    #: The signer's next nonce by what is mined, and by what is in the node's pool as well.
+    mined_nonce: int
+    pending_nonce: int
+
+
+class BlockReceiptsUnsupported(ChainError):
+    """The node does not serve ``eth_getBlockReceipts``: ask for single receipts."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,17 +11,22 @@ from functools import cache, cached_property
 from typing import Any
 
 from pipeline.chain.answers import SendAnswer
-from pipeline.chain.blocks import Block, Receipt, quantity
+from pipeline.chain.block_receipts import BlockReceipts
+from pipeline.chain.blocks import Block, Heads, Receipt, quantity
 from pipeline.chain.deployment import Deployment, deploy
 from pipeline.chain.fees import GWEI, FeeMarket, Fees
-from pipeline.chain.guards import Account, Guards
-from pipeline.chain.registry import Registry, revert_text
+from pipeline.chain.guards import FIRST_BLOCK, Account, Expected, Guards, first_hash, with_margin
+from pipeline.chain.registry import Registry, Revert
+from pipeline.chain.reverts import explain
 from pipeline.chain.rpc import RpcClient, RpcError
 from pipeline.chain.signer import Signer, load_signer
 from pipeline.chain.transaction import PreparedTransaction, prepare
 from pipeline.chain.wire import Request
 from pipeline.errors import SettingsError, WrongChain
 from pipeline.settings import Settings, get_settings
+
+#: What a transfer to an account without code takes on most chains (yellow paper, appendix G).
+TRANSFER_GAS = 21_000
 
 
 class ChainClient:
@@ -35,6 +40,9 @@ class ChainClient:
         self._lock = threading.RLock()
         self.rpc = rpc or RpcClient.from_settings(settings)
         self._market = FeeMarket(self.rpc, ceiling_wei=int(settings.blockchain_max_fee_gwei * GWEI))
+        self._genesis: tuple[int, str] | None = None
+        self._filler_gas: int | None = None
+        self._block_receipts = BlockReceipts(self.rpc)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> ChainClient:
@@ -81,17 +89,38 @@ class ChainClient:
     def _guards(self) -> Guards:
         return Guards(self.rpc, self._market, Account(self.chain_id, self.registry, self.signer_address))
 
-    def check_guards(self) -> None:
+    def check_guards(
+        self, *, fresh: bool = False, reserved_wei: int = 0, genesis_hash: str | None = None
+    ) -> None:
         """See that the next anchor may be signed; the answer holds for 10 s.
 
-        Asked again at once after a node was lost or changed. Raises `WrongChain`, `NoContract`,
-        `NotAnIssuer`, `InsufficientFunds`, `FeeCeiling`, `NodeUnreachable`, `SettingsError`.
+        Asked again at once after a node was lost or changed; with ``fresh``, what can change from
+        block to block is asked in any case. ``reserved_wei`` is what is sent and not mined may
+        still cost, ``genesis_hash`` the first block of the chain that was written to before.
+        Raises `WrongChain`, `ChainReset`, `NoContract`, `NotAnIssuer`, `InsufficientFunds`,
+        `FeeCeiling`, `NodeUnreachable`, `SettingsError`.
         """
-        self._guards.check()
+        self._guards.check(Expected(genesis_hash, reserved_wei), fresh=fresh)
+
+    def genesis_hash(self) -> str:
+        """The hash of the chain's first block; asked again after a node was lost or changed."""
+        # Counted before: an answer that came with a change of node is not believed for longer.
+        reconnects = self.rpc.reconnects
+        if self._genesis is None or self._genesis[0] != reconnects:
+            self._genesis = (reconnects, first_hash(self.rpc.call(*FIRST_BLOCK)))
+        return self._genesis[1]
 
     def fees(self) -> Fees:
         """What a transaction should offer, at most 2 s old. Raises `FeeCeiling`."""
         return self._market.current()
+
+    def replacement_fees(self, previous: Fees) -> Fees:
+        """What has to be offered in place of ``previous``: both an eighth more. Raises `FeeCeiling`."""
+        return self._market.replacement(previous)
+
+    def new_head(self, number: int) -> None:
+        """Fees that were asked for an earlier block are outdated."""
+        self._market.new_head(number)
 
     def balance_wei(self) -> int:
         """What the signer has."""
@@ -110,17 +139,50 @@ class ChainClient:
 
     # --- a write -------------------------------------------------------------------------
 
-    def prepare_anchor(self, root: bytes, nonce: int, fees: Fees) -> PreparedTransaction:
-        """Sign ``anchor(root)`` (32 bytes); nothing is sent, and after `check_guards` no node asked."""
+    def prepare_filler(self, nonce: int, fees: Fees) -> PreparedTransaction:
+        """Sign a transfer of nothing to oneself, which uses up ``nonce``; nothing is sent.
+
+        The first one asks the node for the gas.
+        """
         return prepare(
             self._signer,
             chain_id=self.chain_id,
             nonce=nonce,
-            to=self.contract_address,
+            to=self.signer_address,
+            data=b"",
+            gas_limit=self._transfer_gas(),
+            fees=fees,
+        )
+
+    def prepare_anchor(
+        self, root: bytes, nonce: int, fees: Fees, *, to: str | None = None
+    ) -> PreparedTransaction:
+        """Sign ``anchor(root)`` (32 bytes); nothing is sent, and after `check_guards` no node asked.
+
+        ``to`` is another registry than the configured one, for what was to go there.
+        """
+        return prepare(
+            self._signer,
+            chain_id=self.chain_id,
+            nonce=nonce,
+            to=to or self.contract_address,
             data=self.registry.anchor_calldata(root),
             gas_limit=self._guards.gas_limit(),
             fees=fees,
         )
+
+    def _transfer_gas(self) -> int:
+        """More than `TRANSFER_GAS` where a chain charges for more, or the account has code (EIP-7702)."""
+        if self._filler_gas is None:
+            address = self.signer_address
+            try:
+                asked = quantity(
+                    self.rpc.call("eth_estimateGas", [{"from": address, "to": address, "value": "0x0"}])
+                )
+            except RpcError:
+                return TRANSFER_GAS
+            self._filler_gas = asked if asked == TRANSFER_GAS else with_margin(asked)
+        return self._filler_gas
 
     def send(self, raw: bytes) -> SendAnswer:
         """Hand these bytes to a node. Never raises for what a node says, or that none answers."""
@@ -137,6 +199,29 @@ class ChainClient:
         return deploy(self.rpc, self._market, self._signer, chain_id=served, timeout_seconds=timeout_seconds)
 
     # --- after a write -------------------------------------------------------------------
+
+    def heads(self, signer: str | None = None) -> Heads:
+        """How far the chain is, and ``signer`` (its own by default) on it; one node, one HTTP request."""
+        address = signer or self.signer_address
+        head, finalized, mined, pending = self.rpc.batch(
+            [
+                ("eth_getBlockByNumber", ["latest", False]),
+                ("eth_getBlockByNumber", ["finalized", False]),
+                ("eth_getTransactionCount", [address, "latest"]),
+                ("eth_getTransactionCount", [address, "pending"]),
+            ]
+        )
+        known = not isinstance(finalized, RpcError) and finalized
+        return Heads(
+            head=Block.from_rpc(_result(head)),
+            finalized=quantity(finalized["number"]) if known else None,
+            mined_nonce=quantity(_result(mined)),
+            pending_nonce=quantity(_result(pending)),
+        )
+
+    def mined_nonce_at(self, signer: str, number: int) -> int:
+        """How many transactions of ``signer`` are mined up to block ``number``."""
+        return quantity(self.rpc.call("eth_getTransactionCount", [signer, hex(number)]))
 
     def head(self) -> Block:
         """The newest block."""
@@ -162,6 +247,18 @@ class ChainClient:
             return None
         return quantity(block["number"]) if block else None
 
+    def block_receipts(self, numbers: Sequence[int]) -> dict[int, list[Receipt] | None]:
+        """All receipts of the canonical blocks at those heights, None above the head.
+
+        Raises `BlockReceiptsUnsupported`, also without asking while the same node is asked.
+        """
+        return self._block_receipts.of(numbers)
+
+    def knows(self, hashes: Sequence[str]) -> dict[str, bool]:
+        """Of which of these transactions the node knows, mined or in its pool."""
+        found = self._all([("eth_getTransactionByHash", [hash_]) for hash_ in hashes])
+        return {hash_: bool(transaction) for hash_, transaction in zip(hashes, found, strict=True)}
+
     def receipts(self, hashes: Sequence[str]) -> dict[str, Receipt | None]:
         """The receipts of these transactions, None for one in no block; one HTTP request a hundred."""
         found = self._all([("eth_getTransactionReceipt", [hash_]) for hash_ in hashes])
@@ -174,21 +271,13 @@ class ChainClient:
         """Whether the registry has this Merkle root, whoever anchored it."""
         return self.registry.is_anchored(root)
 
-    def revert_reason(self, receipt: Receipt) -> str:
-        """Why a transaction of status 0 failed: the contract's words, without "registry: ".
+    def anchoring_transaction(self, root: bytes) -> str | None:
+        """The hash of the transaction that anchored this root; None: nobody did, or the node has no log."""
+        return self.registry.anchoring_transaction(root)
 
-        Found by calling again on the state of that block (no node keeps the reason); when that
-        succeeds, the text says so.
-        """
-        mined = self.rpc.call("eth_getTransactionByHash", [receipt.transaction_hash])
-        if not mined:
-            return "the node does not know the transaction any more"
-        call = {"from": mined["from"], "to": mined["to"], "gas": mined["gas"], "data": mined["input"]}
-        try:
-            self.rpc.call("eth_call", [call, hex(receipt.block_number)])
-        except RpcError as error:
-            return revert_text(error) or "it gave no reason"
-        return "the same call succeeds now"
+    def revert(self, receipt: Receipt) -> Revert:
+        """Why a transaction of status 0 failed. Raises `ChainError` when the node can not tell yet."""
+        return explain(self.rpc, receipt)
 
     def _all(self, requests: Sequence[Request]) -> list[Any]:
         """The results of a batch. Raises the first `RpcError` in it."""
@@ -197,6 +286,12 @@ class ChainClient:
             if isinstance(result, RpcError):
                 raise result
         return results
+
+
+def _result(answer: Any) -> Any:
+    if isinstance(answer, RpcError):
+        raise answer
+    return answer
 
 
 @cache

@@ -30,6 +30,8 @@ class Endpoint:
         self._failures = 0
         self._rests_until = 0.0
         self._paused_until = 0.0
+        #: How often a kept connection was closed, and a new one made without anybody noticing.
+        self.reopened = 0
 
     def __repr__(self) -> str:
         return f"<Endpoint {self.name}>"
@@ -67,25 +69,32 @@ class Endpoint:
         except NoAnswer as failure:
             if not (repeatable and failure.closed):
                 raise
+        self.reopened += 1
         return self._exchange(requests)
 
     def _exchange(self, requests: Sequence[Request]) -> list[dict[str, Any]]:
         if len(requests) > 1 and self._takes_batches:
             answer = self._wire.batch(requests)
             if isinstance(answer, list):
-                return _checked(answer, len(requests))
-            error = _checked([answer], 1)[0].get("error")
+                return _checked(answer, requests)
+            error = _checked([answer], requests[:1])[0].get("error")
             if not error or error.get("code") not in NO_BATCHES:
                 raise NoAnswer("answered a batch with something else")
             self._takes_batches = False
-        return _checked([self._wire.one(request) for request in requests], len(requests))
+        return _checked([self._wire.one(request) for request in requests], requests)
 
 
-def _checked(answers: list[Any], count: int) -> list[dict[str, Any]]:
-    """``answers``, when they are ``count`` JSON-RPC answers and none says "limit exceeded"."""
-    if len(answers) != count or not all(map(_is_answer, answers)):
+def _checked(answers: list[Any], requests: Sequence[Request]) -> list[dict[str, Any]]:
+    """``answers``, when they are JSON-RPC's, one for each request, and none says "limit exceeded".
+
+    Of logs some nodes say that when they were asked for too many blocks: then it is an answer.
+    """
+    if len(answers) != len(requests) or not all(map(_is_answer, answers)):
         raise NoAnswer("answered with something that is not JSON-RPC")
-    if any((answer.get("error") or {}).get("code") == LIMIT_EXCEEDED for answer in answers):
+    if any(
+        (answer.get("error") or {}).get("code") == LIMIT_EXCEEDED and method != "eth_getLogs"
+        for answer, (method, _) in zip(answers, requests, strict=True)
+    ):
         raise NoAnswer("says that its limit is exceeded", maybe_taken=False, pause_seconds=PAUSE_SECONDS)
     return answers
 

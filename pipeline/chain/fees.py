@@ -32,7 +32,7 @@ class Fees:
 
 
 class FeeMarket:
-    """What the chain asks for now. Threads may share it."""
+    """What the chain asks for now, asked once a block. Threads may share it."""
 
     def __init__(self, rpc: RpcClient, ceiling_wei: int) -> None:
         self._rpc = rpc
@@ -40,6 +40,7 @@ class FeeMarket:
         self._lock = threading.Lock()
         self._offer: Fees | None = None
         self._read_at = 0.0
+        self._head: int | None = None
 
     def current(self) -> Fees:
         """Fees at most 2 s old. Raises `FeeCeiling`, `NodeUnreachable`."""
@@ -49,6 +50,17 @@ class FeeMarket:
                 self._offer = offer(*self._read(), ceiling_wei=self._ceiling_wei)
                 self._read_at = time.monotonic()
             return self._offer
+
+    def new_head(self, number: int) -> None:
+        """Another block is the newest: what was asked before is outdated."""
+        with self._lock:
+            if number != self._head:
+                self._head, self._offer = number, None
+
+    def replacement(self, previous: Fees) -> Fees:
+        """Fees for a transaction that takes the place of one. Raises `FeeCeiling`, `NodeUnreachable`."""
+        base_fee_wei, tip_wei = self._read()
+        return replacement(previous, base_fee_wei, tip_wei, ceiling_wei=self._ceiling_wei)
 
     def _read(self) -> tuple[int | None, int]:
         history, suggested, head, gas_price = self._rpc.batch(
@@ -84,6 +96,29 @@ def offer(base_fee_wei: int | None, tip_wei: int, *, ceiling_wei: int) -> Fees:
     if base_fee_wei is None:
         return Fees(tip_wei, tip_wei, legacy=True)
     return Fees(min(BASE_FEE_ROOM * base_fee_wei + tip_wei, ceiling_wei), tip_wei)
+
+
+def replacement(previous: Fees, base_fee_wei: int | None, tip_wei: int, *, ceiling_wei: int) -> Fees:
+    """Fees at least an eighth above ``previous``, both of them, and what the chain asks for where it is more.
+
+    geth takes no replacement that is not a tenth dearer in both (``--txpool.pricebump``). Raises
+    `FeeCeiling` when that, or what the next block takes, is above ``ceiling_wei``.
+    """
+    lowest_wei = _an_eighth_more(previous.max_fee_wei)
+    tip_wei = max(tip_wei, _an_eighth_more(previous.tip_wei))
+    needed_wei = max(lowest_wei, (base_fee_wei or 0) + tip_wei)
+    if needed_wei > ceiling_wei:
+        raise FeeCeiling(
+            f"it pays up to {previous.max_fee_wei / GWEI:g} gwei and would have to pay "
+            f"{needed_wei / GWEI:g}, BLOCKCHAIN_MAX_FEE_GWEI is {ceiling_wei / GWEI:g}"
+        )
+    if previous.legacy or base_fee_wei is None:
+        return Fees(needed_wei, needed_wei, legacy=True)
+    return Fees(min(max(lowest_wei, BASE_FEE_ROOM * base_fee_wei + tip_wei), ceiling_wei), tip_wei)
+
+
+def _an_eighth_more(wei: int) -> int:
+    return wei + max(-(-wei // 8), 1)
 
 
 def next_base_fee_wei(history: Any, head: Mapping[str, Any]) -> int | None:

@@ -16,10 +16,11 @@ from pipeline.chain.contracts import REGISTRY_VERSION
 from pipeline.chain.fees import FeeMarket
 from pipeline.chain.registry import NOT_AN_ISSUER, Registry, encode, revert_text
 from pipeline.chain.rpc import RpcClient, RpcError
-from pipeline.errors import InsufficientFunds, NoContract, NotAnIssuer, WrongChain
+from pipeline.errors import ChainError, ChainReset, InsufficientFunds, NoContract, NotAnIssuer, WrongChain
 
 #: An answer is believed for so long, unless the node was lost in between.
 MAX_AGE_SECONDS = 10.0
+FIRST_BLOCK = ("eth_getBlockByNumber", ["0x0", False])
 #: Room over the estimate: a root with fewer zero bytes, a chain that reprices an opcode.
 GAS_MARGIN_PERCENT = 20
 WEI_PER_COIN = 10**18
@@ -34,6 +35,14 @@ class Account:
     signer: str
 
 
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What somebody else knows: the hash of the chain's first block, and what is spent already, in wei."""
+
+    genesis_hash: str | None = None
+    reserved_wei: int = 0
+
+
 class Guards:
     """The guards for one account. Threads may share it."""
 
@@ -46,16 +55,18 @@ class Guards:
         self._checked_reconnects = 0
         self._gas_limit = 0
 
-    def check(self) -> None:
-        """Ask, unless the last answer still holds.
+    def check(self, expected: Expected = Expected(), *, fresh: bool = False) -> None:
+        """Ask, unless the last answer still holds; with ``fresh`` ask again what may change at any time.
 
-        Raises `WrongChain`, `NoContract`, `NotAnIssuer`, `InsufficientFunds`, `FeeCeiling`,
-        `NodeUnreachable`.
+        Raises `WrongChain`, `ChainReset`, `NoContract`, `NotAnIssuer`, `InsufficientFunds`,
+        `FeeCeiling`, `NodeUnreachable`.
         """
         with self._lock:
             if not self._fresh():
                 self._checked_at = None
-                self._ask()
+                self._ask(expected)
+            elif fresh:
+                self._ask_again(expected)
 
     def gas_limit(self) -> int:
         """What an anchor may use; asked at the node only when nothing was checked so far."""
@@ -70,33 +81,59 @@ class Guards:
             and self._checked_reconnects == self._rpc.reconnects
         )
 
-    def _ask(self) -> None:
+    def _ask_again(self, expected: Expected) -> None:
+        """Chain, role and money; code and gas stay what they were."""
         registry, signer = self._account.registry, self._account.signer
-        # A root that nobody has anchored, so that only the role can be in the way.
-        probe = "0x" + encode("anchor", os.urandom(32)).hex()
-        chain_id, version, is_issuer, balance, gas = self._rpc.batch(
+        checked_at, self._checked_at = self._checked_at, None
+        chain_id, first, is_issuer, balance = self._rpc.batch(
             [
                 ("eth_chainId", []),
+                FIRST_BLOCK,
+                registry.request("isIssuer", signer),
+                ("eth_getBalance", [signer, "latest"]),
+            ]
+        )
+        self._check_chain(chain_id, first, expected)
+        self._check_role(is_issuer)
+        self._check_balance(balance, expected)
+        if self._rpc.reconnects != self._checked_reconnects:
+            self._ask(expected)  # another node has answered: its registry was not looked at
+        else:
+            self._checked_at = checked_at
+
+    def _ask(self, expected: Expected) -> None:
+        registry, signer = self._account.registry, self._account.signer
+        # Counted before: an answer that came with a change of node is not believed for longer.
+        reconnects = self._rpc.reconnects
+        # A root that nobody has anchored, so that only the role can be in the way.
+        probe = "0x" + encode("anchor", os.urandom(32)).hex()
+        chain_id, first, version, is_issuer, balance, gas = self._rpc.batch(
+            [
+                ("eth_chainId", []),
+                FIRST_BLOCK,
                 registry.request("version"),
                 registry.request("isIssuer", signer),
                 ("eth_getBalance", [signer, "latest"]),
                 ("eth_estimateGas", [{"from": signer, "to": registry.address, "data": probe}]),
             ]
         )
-        self._check_chain(chain_id)
+        self._check_chain(chain_id, first, expected)
         self._check_contract(version)
         self._check_role(is_issuer)
-        self._gas_limit = self._checked_gas(gas) * (100 + GAS_MARGIN_PERCENT) // 100
-        self._check_balance(balance, self._gas_limit)
-        self._checked_reconnects = self._rpc.reconnects
+        self._gas_limit = with_margin(self._checked_gas(gas))
+        self._check_balance(balance, expected)
+        self._checked_reconnects = reconnects
         self._checked_at = time.monotonic()
 
-    def _check_chain(self, answer: Any) -> None:
+    def _check_chain(self, answer: Any, first: Any, expected: Expected) -> None:
         chain_id = quantity(_result(answer))
         if chain_id != self._account.chain_id:
             raise WrongChain(
                 f"the node serves chain {chain_id}, BLOCKCHAIN_CHAIN_ID is {self._account.chain_id}"
             )
+
+        if expected.genesis_hash is not None and (found := first_hash(first)) != expected.genesis_hash:
+            raise ChainReset(chain_id, expected.genesis_hash, found)
 
     def _check_contract(self, answer: Any) -> None:
         registry = self._account.registry
@@ -114,18 +151,35 @@ class Guards:
             raise self._not_an_issuer()
         return quantity(_result(answer))
 
-    def _check_balance(self, answer: Any, gas_limit: int) -> None:
+    def _check_balance(self, answer: Any, expected: Expected) -> None:
         balance_wei = quantity(_result(answer))
-        needed_wei = gas_limit * self._market.current().max_fee_wei
-        if balance_wei < needed_wei:
-            raise InsufficientFunds(
-                f"{self._account.signer} has {balance_wei / WEI_PER_COIN:g}, "
-                f"one anchor may cost up to {needed_wei / WEI_PER_COIN:g}"
-            )
+        needed_wei = self._gas_limit * self._market.current().max_fee_wei
+        if balance_wei >= needed_wei + expected.reserved_wei:
+            return
+        sent = f" besides {expected.reserved_wei / WEI_PER_COIN:g} for what is sent" * bool(
+            expected.reserved_wei
+        )
+        raise InsufficientFunds(
+            f"{self._account.signer} has {balance_wei / WEI_PER_COIN:g}, "
+            f"one anchor may cost up to {needed_wei / WEI_PER_COIN:g}{sent}"
+        )
 
     def _not_an_issuer(self) -> NotAnIssuer:
         registry, signer = self._account.registry, self._account.signer
         return NotAnIssuer(f"{signer} is no issuer of the registry at {registry.address}")
+
+
+def with_margin(gas: int) -> int:
+    """A gas limit for an estimate; what is not used costs nothing."""
+    return gas * (100 + GAS_MARGIN_PERCENT) // 100
+
+
+def first_hash(answer: Any) -> str:
+    """The hash in an answer to `FIRST_BLOCK`. Raises `RpcError`, `ChainError` when there is none."""
+    block = _result(answer)
+    if not block:
+        raise ChainError("the node does not serve the chain's first block, by which a chain is known")
+    return str(block["hash"])
 
 
 def _result(answer: Any) -> Any:

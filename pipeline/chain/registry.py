@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cache
 from typing import Any
 
+from pipeline.chain import anchoring
 from pipeline.chain.contracts import registry_artifact
 from pipeline.chain.rpc import RpcClient, RpcError
 from pipeline.chain.wire import Request
@@ -22,6 +24,22 @@ _ERROR_STRING = "0x08c379a0"
 _IN_TEXT = re.compile(r"registry: (?P<reason>[\w' ]+)")
 #: How nodes tell that a call was run and failed, and not that they could not run it.
 _FAILED = re.compile(r"revert|opcode|evm error|out of gas|stack (under|over)flow|invalid jump", re.IGNORECASE)
+
+
+class RevertKind(StrEnum):
+    """What the contract's error means for whoever sent the transaction."""
+
+    NOT_AN_ISSUER = "not_an_issuer"
+    ALREADY_ANCHORED = "already_anchored"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Revert:
+    """Why a transaction of status 0 failed; ``reason`` is the contract's words, without "registry: "."""
+
+    kind: RevertKind
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +92,10 @@ class Registry:
         values = (root, credential_id, data_hash, ipfs_cid, salt, list(proof))
         return bool(self._read("verifyCredential", *values)[0])
 
+    def anchoring_transaction(self, root: bytes) -> str | None:
+        """The hash of the transaction that anchored ``root``; see `pipeline.chain.anchoring.find`."""
+        return anchoring.find(self._rpc, self, root)
+
     def anchor_calldata(self, root: bytes) -> bytes:
         """What a transaction to the registry carries in order to anchor ``root``."""
         return encode("anchor", root)
@@ -101,6 +123,12 @@ class Registry:
 
     def _read(self, name: str, *values: Any) -> tuple[Any, ...]:
         return self.decode(name, self._rpc.batch([self.request(name, *values)])[0])
+
+
+def revert_of(reason: str | None) -> Revert:
+    """What it means that a call failed for ``reason``."""
+    kinds = {NOT_AN_ISSUER: RevertKind.NOT_AN_ISSUER, ALREADY_ANCHORED: RevertKind.ALREADY_ANCHORED}
+    return Revert(kinds.get(reason or "", RevertKind.OTHER), reason or "it gave no reason")
 
 
 def encode(name: str, *values: Any) -> bytes:

@@ -30,13 +30,17 @@ class RpcClient:
     def __init__(self, urls: Sequence[str], timeout_seconds: tuple[float, float] = TIMEOUT_SECONDS) -> None:
         self._endpoints = [Endpoint(url, timeout_seconds) for url in urls]
         self._current: Endpoint | None = None
-        #: Counts the changes of node, and the returns of a lost one: what was checked before is stale.
-        self.reconnects = 0
+        self._changes = 0
 
     @classmethod
     def from_settings(cls, settings: Settings) -> RpcClient:
         """A client for BLOCKCHAIN_RPC_URL that has not connected yet."""
         return cls(settings.rpc_urls)
+
+    @property
+    def reconnects(self) -> int:
+        """Counts the changes of node, and the returns of a lost one: what was checked before is stale."""
+        return self._changes + sum(endpoint.reopened for endpoint in self._endpoints)
 
     def __repr__(self) -> str:
         return f"<RpcClient {', '.join(endpoint.name for endpoint in self._endpoints)}>"
@@ -106,7 +110,7 @@ class RpcClient:
     def _answered(self, endpoint: Endpoint) -> None:
         if self._current is not endpoint:
             self._current = endpoint
-            self.reconnects += 1
+            self._changes += 1
 
 
 def _result(answer: dict[str, Any], endpoint: Endpoint) -> Any:

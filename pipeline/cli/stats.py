@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline import status
-from pipeline.ledger import batches, control, dead_letters
+from pipeline.ledger import control, dead_letters, incidents, nonces
 from pipeline.models import Batch, BatchState
+from pipeline.settings import get_settings
 
 
 def stats() -> dict[str, Any]:
@@ -15,7 +16,9 @@ def stats() -> dict[str, Any]:
     return {
         **status.counts(),
         "paused": control.is_paused(),
+        "held": status.hold_reason(),
         "batches_confirmed": anchored.count(),
-        "transactions_unmined": batches.unmined_count(),
+        "transactions_unmined": nonces.unmined_count(get_settings().blockchain_chain_id),
         "dead_letters": len(dead_letters.open_letters()),
+        "incidents": [incident.message for incident in incidents.under_way()],
     }

@@ -10,36 +10,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import peewee as pw
 from dramatiq.common import compute_backoff
 
 from pipeline.database import transaction
 from pipeline.errors import PipelineError
-from pipeline.ledger import control, dead_letters
+from pipeline.ledger import control, dead_letters, incidents, nonces
 from pipeline.ledger.attempts import MAX_BACKOFF_MS, FailedAttempt
+from pipeline.ledger.nonces import Signed
 from pipeline.ledger.sql import locked, rows
 from pipeline.merkle import MerkleTree
-from pipeline.models import Batch, BatchState, Signer, State, Transaction, TransactionState, Write
+from pipeline.models import Batch, BatchState, Signer, State, Transaction, Write
 
 #: Sorts the urgent lane before the normal one.
 URGENT_FIRST = pw.Case(Batch.lane, (("urgent", 0),), 1)
-
-
-class Signed(Protocol):
-    """A signed anchor transaction: ``raw`` bytes, ``hash`` with 0x, fees in wei."""
-
-    @property
-    def raw(self) -> bytes: ...
-    @property
-    def hash(self) -> str: ...
-    @property
-    def gas_limit(self) -> int: ...
-    @property
-    def max_fee_wei(self) -> int: ...
-    @property
-    def tip_wei(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +36,11 @@ class Account:
     contract_address: str
 
 
-def next_ready(max_in_flight: int | None = None) -> Batch | None:
+def next_ready(max_in_flight: int | None = None, chain_id: int | None = None) -> Batch | None:
     """The most urgent batch that may be written now.
 
-    None while there is none, chain writing is paused, or ``max_in_flight`` transactions are
-    unmined (None: no such limit).
+    None while there is none, chain writing is paused or held, or ``max_in_flight`` nonces of the
+    chain are unmined (None: no such limit).
     """
     batch: Batch | None = (
         Batch.select()
@@ -63,16 +48,11 @@ def next_ready(max_in_flight: int | None = None) -> Batch | None:
         .order_by(URGENT_FIRST, Batch.due_at, Batch.id)
         .first()
     )
-    if batch is None or control.is_paused():
+    if batch is None or control.is_paused() or incidents.holding() is not None:
         return None
-    if max_in_flight is not None and unmined_count() >= max_in_flight:
+    if max_in_flight is not None and nonces.unmined_count(chain_id) >= max_in_flight:
         return None
     return batch
-
-
-def unmined_count() -> int:
-    """How many transactions are signed and not yet mined."""
-    return int(Transaction.select().where(Transaction.state.in_(TransactionState.UNMINED)).count())
 
 
 @transaction
@@ -129,14 +109,22 @@ def _wait(batch_id: int, size: int, error: PipelineError, delay_ms: int) -> None
 
 @transaction
 def submit(
-    batch_id: int, account: Account, *, nonce_floor: int, sign: Callable[[bytes, int], Signed]
+    batch_id: int,
+    account: Account,
+    *,
+    nonce_floor: int,
+    sign: Callable[[bytes, int], Signed],
+    max_in_flight: int | None = None,
 ) -> Transaction | None:
     """Close the batch, reserve the nonce, sign, and store it all; returns the stored transaction.
 
     ``sign(root, nonce)`` must do no I/O. ``nonce_floor`` is the number of the signer's mined
-    transactions, below which no nonce can be used any more. None when the batch is gone.
+    transactions, below which no nonce can be used any more. None when the batch is gone, or
+    ``max_in_flight`` nonces of the signer are unmined.
     """
-    signer = _lock_signer(account, nonce_floor)
+    signer = nonces.lock_signer(account.chain_id, account.signer, nonce_floor)
+    if max_in_flight is not None and nonces.unmined_count(account.chain_id, account.signer) >= max_in_flight:
+        return None
     batch = _lock_waiting(batch_id)
     if batch is None:
         return None
@@ -145,18 +133,9 @@ def submit(
     signed = sign(root, nonce)
     Signer.update(next_nonce=nonce + 1).where(Signer.id == signer.id).execute()
     Batch.update(transaction_hash=signed.hash).where(Batch.id == batch_id).execute()
-    stored: Transaction = Transaction.create(
-        batch=batch_id,
-        chain_id=account.chain_id,
-        signer=account.signer,
-        nonce=nonce,
-        hash=signed.hash,
-        raw_transaction="0x" + signed.raw.hex(),
-        gas_limit=signed.gas_limit,
-        max_fee_wei=str(signed.max_fee_wei),
-        tip_wei=str(signed.tip_wei),
+    return nonces.store(
+        signed, chain_id=account.chain_id, signer=account.signer, nonce=nonce, batch_id=batch_id
     )
-    return stored
 
 
 @transaction
@@ -176,14 +155,6 @@ def _lock_waiting(batch_id: int) -> Batch | None:
     query = Batch.select().where(Batch.id == batch_id, Batch.state.in_(BatchState.WAITING))
     batch: Batch | None = locked(query).first()
     return batch
-
-
-def _lock_signer(account: Account, first_nonce: int) -> Signer:
-    mine = (Signer.chain_id == account.chain_id) & (Signer.address == account.signer)
-    row = {"chain_id": account.chain_id, "address": account.signer, "next_nonce": first_nonce}
-    Signer.insert(row).on_conflict_ignore().execute()
-    signer: Signer = locked(Signer.select().where(mine)).get()
-    return signer
 
 
 def _close(batch: Batch, account: Account | None) -> bytes:

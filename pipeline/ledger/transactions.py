@@ -25,16 +25,6 @@ class Mined:
     confirmations: int
 
 
-def unsettled(chain_id: int) -> list[Transaction]:
-    """Transactions of batches that wait for the chain, in nonce order for each signer."""
-    return list(
-        Transaction.select(Transaction, Batch)
-        .join(Batch)
-        .where(Transaction.chain_id == chain_id, Batch.state == BatchState.SUBMITTED)
-        .order_by(Transaction.signer, Transaction.nonce, Transaction.id)
-    )
-
-
 @transaction
 def record_answer(transaction_id: int, answer: str, *, taken: bool) -> None:
     """Note what the node answered to a send; ``taken``: it is in the node's pool, or in a block."""
@@ -45,14 +35,25 @@ def record_answer(transaction_id: int, answer: str, *, taken: bool) -> None:
 
 
 @transaction
+def record_first_sight(transaction_ids: Sequence[int], head: int) -> None:
+    """Note the head from which on the blocks are counted that go by without these."""
+    Transaction.update(sent_block=head).where(
+        Transaction.id.in_(list(transaction_ids)), Transaction.sent_block.is_null()
+    ).execute()
+
+
+@transaction
 def record_mined(transaction_id: int, mined: Mined) -> None:
-    """Note the block of a transaction with status 1; the batch waits on for its confirmations."""
+    """Note the block of a transaction with status 1; its batch waits on for confirmations."""
     live = (Transaction.id == transaction_id) & (Transaction.state != TransactionState.REVERTED)
     row: Transaction | None = locked(Transaction.select().where(live)).first()
     if row is None:
         return
     Transaction.update(
-        state=TransactionState.MINED, block_number=mined.block_number, block_hash=mined.block_hash
+        state=TransactionState.MINED,
+        block_number=mined.block_number,
+        block_hash=mined.block_hash,
+        missing_since=None,
     ).where(live).execute()
     Batch.update(
         transaction_hash=row.hash,
@@ -67,9 +68,11 @@ def record_mined(transaction_id: int, mined: Mined) -> None:
 
 @transaction
 def record_unmined(transaction_id: int) -> None:
-    """A reorg took the block away: the transaction waits for a block again."""
+    """A reorg took the block away: the transaction waits for a block again, and goes out at once."""
     moved = list(
-        Transaction.update(state=TransactionState.SENT, block_number=None, block_hash=None)
+        Transaction.update(
+            state=TransactionState.SENT, block_number=None, block_hash=None, sent_at=0, sent_block=None
+        )
         .where(Transaction.id == transaction_id, Transaction.state == TransactionState.MINED)
         .returning(Transaction.batch)
         .tuples()
@@ -80,6 +83,20 @@ def record_unmined(transaction_id: int) -> None:
 
 
 @transaction
+def record_anchored(batch_id: int, hash_: str, mined: Mined) -> None:
+    """Note that the batch's root is on the chain through that transaction, whichever nonce it had."""
+    Batch.update(
+        transaction_hash=hash_,
+        block_number=mined.block_number,
+        block_hash=mined.block_hash,
+        block_time=mined.block_time,
+        gas_used=mined.gas_used,
+        gas_price_wei=str(mined.gas_price_wei),
+        confirmations=mined.confirmations,
+    ).where(Batch.id == batch_id, Batch.state == BatchState.SUBMITTED).execute()
+
+
+@transaction
 def settle(batch_id: int) -> bool:
     """submitted → settled: deep enough to be confirmed. False when somebody else did it."""
     return bool(
@@ -87,6 +104,12 @@ def settle(batch_id: int) -> bool:
         .where(Batch.id == batch_id, Batch.state == BatchState.SUBMITTED)
         .execute()
     )
+
+
+@transaction
+def record_reverted(transaction_id: int) -> None:
+    """Note that it was mined with status 0: its nonce is used up, in vain."""
+    Transaction.update(state=TransactionState.REVERTED).where(Transaction.id == transaction_id).execute()
 
 
 @transaction

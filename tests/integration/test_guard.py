@@ -41,10 +41,13 @@ subprocess.Popen(["sleep", "300"])
 print("up", flush=True)
 time.sleep(300)
 """
-#: How every owner begins. Only then is the mark set: on what the owner starts, not on itself.
+#: How every owner begins. Only then is the mark set: on what the owner starts, not on itself. The
+#: signals are as in a shell's foreground, also where the tests run under nohup.
 START = f"""
-import os, sys, time
+import os, signal, sys, time
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 from pipeline.embedded.guard import GuardedProcess
 directory = Path(sys.argv[1])
 os.environ["{MARK}"] = sys.argv[3]

@@ -82,6 +82,16 @@ ROWS: dict[str, dict[str, Any]] = {
         "permanent": True,
         "created_at": 1.0,
     },
+    "chains": {"chain_id": 2**40, "genesis_hash": "0x05", "seen_number": 2**33, "seen_hash": "0x06"},
+    "incidents": {
+        "id": 12,
+        "event_id": "e1",
+        "kind": "FeeCeiling",
+        "subject": "1",
+        "level": "fatal",
+        "message": "dear",
+        "opened_at": 1.5,
+    },
     "leases": {"name": "settle", "holder": "h", "expires_at": 9.5},
     "control": {"name": "paused", "value": "true", "updated_at": 8.5},
 }

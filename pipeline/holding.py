@@ -1,0 +1,58 @@
+"""Chain writing waits while chain, wallet or settings are not fit for it, and goes on by itself.
+
+Nothing is wrong with the credentials: they pay no attempt, and none becomes a dead letter.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from pipeline import incidents
+from pipeline.chain.client import ChainClient
+from pipeline.errors import (
+    FeeCeiling,
+    InsufficientFunds,
+    NoContract,
+    NodeUnreachable,
+    NotAnIssuer,
+    PipelineError,
+    SettingsError,
+    WrongChain,
+)
+from pipeline.ledger import chains, nonces
+from pipeline.ledger import incidents as ledger
+from pipeline.settings import get_settings
+
+logger = logging.getLogger(__name__)
+
+#: What holds chain writing; `pipeline.ledger.incidents.HOLDING` has their names, and `ChainReset`.
+HOLDS = (InsufficientFunds, NotAnIssuer, FeeCeiling, WrongChain, NoContract, SettingsError)
+
+
+def hold(error: PipelineError) -> None:
+    """Let chain writing wait until `review` finds it fit again; one alert."""
+    incidents.report(error, subject=str(get_settings().blockchain_chain_id))
+
+
+def check(chain: ChainClient, *, fresh: bool = False) -> None:
+    """Check all guards, with what the ledger knows of chain and wallet. Raises as they do."""
+    known = chains.genesis_hash(chain.chain_id)
+    reserved_wei = nonces.reserved_wei(chain.chain_id, chain.signer_address)
+    chain.check_guards(fresh=fresh, reserved_wei=reserved_wei, genesis_hash=known)
+    if known is None:
+        chains.remember(chain.chain_id, chain.genesis_hash())
+
+
+def review(chain: ChainClient) -> None:
+    """Let chain writing go on once nothing is against it any more."""
+    try:
+        check(chain)
+    except NodeUnreachable:
+        return
+    except HOLDS as error:
+        ledger.end_holds(except_kind=error.code)
+        hold(error)
+        return
+    over = ledger.end_holds()
+    if over:
+        logger.warning("chain writing goes on: %s is over", ", ".join(over))

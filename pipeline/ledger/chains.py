@@ -1,0 +1,30 @@
+"""What the ledger knows of a chain: which one it is, and how far it has been seen."""
+
+from __future__ import annotations
+
+from pipeline.database import transaction
+from pipeline.models import Chain
+
+
+def genesis_hash(chain_id: int) -> str | None:
+    """The hash of the first block of the chain that was written to; None before the first write."""
+    row = Chain.select(Chain.genesis_hash).where(Chain.chain_id == chain_id).tuples().first()
+    return row[0] if row else None
+
+
+@transaction
+def remember(chain_id: int, genesis_hash: str) -> None:
+    """Note which chain it is, once and for all."""
+    Chain.insert(chain_id=chain_id, genesis_hash=genesis_hash).on_conflict_ignore().execute()
+
+
+def seen_block(chain_id: int) -> tuple[int, str] | None:
+    """Number and hash of the newest block up to which everything was looked at."""
+    row = Chain.select(Chain.seen_number, Chain.seen_hash).where(Chain.chain_id == chain_id).tuples().first()
+    return (row[0], row[1]) if row and row[0] is not None else None
+
+
+@transaction
+def mark_seen(chain_id: int, number: int, hash_: str) -> None:
+    """Note that everything up to this block has been looked at."""
+    Chain.update(seen_number=number, seen_hash=hash_).where(Chain.chain_id == chain_id).execute()

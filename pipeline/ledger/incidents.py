@@ -1,0 +1,89 @@
+"""What operators have to know and mend: one alert for each, however often it is met."""
+
+from __future__ import annotations
+
+import time
+from uuid import uuid4
+
+from pipeline.database import transaction
+from pipeline.models import Incident
+
+#: Kinds that hold chain writing until they are over: no credential is to blame, and none pays an attempt.
+HOLDING = (
+    "InsufficientFunds",
+    "NotAnIssuer",
+    "FeeCeiling",
+    "WrongChain",
+    "ChainReset",
+    "NoContract",
+    "SettingsError",
+)
+
+#: One that comes back within so many seconds is the same incident.
+SAME_WITHIN_SECONDS = 600.0
+
+
+@transaction
+def begin(kind: str, subject: str, message: str, *, level: str = "error") -> bool:
+    """Record an incident; False when it is under way already, or was until a moment ago."""
+    mine = (Incident.kind == kind) & (Incident.subject == subject)
+    recent = Incident.closed_at.is_null() | (Incident.closed_at > time.time() - SAME_WITHIN_SECONDS)
+    row = Incident.select(Incident.id).where(mine, recent).order_by(Incident.id.desc()).tuples().first()
+    if row is not None:
+        Incident.update(closed_at=None, message=message).where(Incident.id == row[0]).execute()
+        return False
+    new = {
+        "event_id": uuid4().hex,
+        "kind": kind,
+        "subject": subject,
+        "level": level,
+        "message": message,
+        "opened_at": time.time(),
+    }
+    return bool(list(Incident.insert(new).on_conflict_ignore().returning(Incident.id).tuples()))
+
+
+@transaction
+def end(kind: str, subject: str) -> bool:
+    """Close an incident; False when it was not under way."""
+    return bool(
+        Incident.update(closed_at=time.time())
+        .where(Incident.kind == kind, Incident.subject == subject, Incident.closed_at.is_null())
+        .execute()
+    )
+
+
+@transaction
+def end_holds(except_kind: str | None = None) -> list[str]:
+    """Close what holds chain writing, but for one kind; returns the kinds that were closed."""
+    over = Incident.update(closed_at=time.time()).where(
+        Incident.kind.in_([kind for kind in HOLDING if kind != except_kind]), Incident.closed_at.is_null()
+    )
+    return [row[0] for row in over.returning(Incident.kind).tuples()]
+
+
+def holding() -> Incident | None:
+    """What holds chain writing now, the oldest first."""
+    found: Incident | None = (
+        Incident.select()
+        .where(Incident.kind.in_(HOLDING), Incident.closed_at.is_null())
+        .order_by(Incident.id)
+        .first()
+    )
+    return found
+
+
+def under_way() -> list[Incident]:
+    """All that are not over, oldest first."""
+    return list(Incident.select().where(Incident.closed_at.is_null()).order_by(Incident.id))
+
+
+def not_alerted(limit: int = 100) -> list[Incident]:
+    """Those of which nobody has been told."""
+    return list(Incident.select().where(Incident.alerted_at.is_null()).order_by(Incident.id).limit(limit))
+
+
+@transaction
+def mark_alerted(incident_id: int) -> None:
+    """Record that the alert has left."""
+    Incident.update(alerted_at=time.time()).where(Incident.id == incident_id).execute()

@@ -1,0 +1,277 @@
+"""The nonces of a signer: given out under its row's lock, each with all that was ever signed for it.
+
+A nonce belongs to one batch, or to a self-transfer that fills a gap. What replaces a transaction
+takes the same nonce; a batch gets another one only once none of its own can be mined any more.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Protocol
+
+import peewee as pw
+
+from pipeline.database import transaction
+from pipeline.ledger.sql import locked, rows
+from pipeline.models import Batch, BatchState, Signer, State, Transaction, TransactionState, Write
+
+
+class Signed(Protocol):
+    """A signed transaction: ``raw`` bytes, ``hash`` with 0x, fees in wei."""
+
+    @property
+    def raw(self) -> bytes: ...
+    @property
+    def hash(self) -> str: ...
+    @property
+    def gas_limit(self) -> int: ...
+    @property
+    def max_fee_wei(self) -> int: ...
+    @property
+    def tip_wei(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A nonce that waits for the chain, with every transaction signed for it, the oldest first."""
+
+    chain_id: int
+    signer: str
+    nonce: int
+    batch: Batch | None
+    transactions: list[Transaction] = field(repr=False)
+
+    @property
+    def current(self) -> Transaction:
+        """The one that is to be mined: the last that was signed."""
+        return self.transactions[-1]
+
+    @property
+    def mined(self) -> Transaction | None:
+        """The one that was seen in a block."""
+        return next((row for row in self.transactions if row.state == TransactionState.MINED), None)
+
+    @property
+    def place(self) -> tuple[int, str] | None:
+        """Number and hash of the block in which one of them was seen."""
+        mined = self.mined
+        if mined is None or mined.block_number is None or mined.block_hash is None:
+            return None
+        return mined.block_number, mined.block_hash
+
+    @property
+    def hashes(self) -> list[str]:
+        """Of all its transactions."""
+        return [row.hash for row in self.transactions]
+
+
+def _waits() -> pw.Node:
+    """A transaction that the chain may still decide about."""
+    unmined = Transaction.state.in_(TransactionState.UNMINED)
+    of_batch = (Batch.state == BatchState.SUBMITTED) & (Transaction.state != TransactionState.REVERTED)
+    return Transaction.lost_at.is_null() & (of_batch | (Batch.id.is_null() & unmined))
+
+
+def unsettled(chain_id: int) -> list[Slot]:
+    """The nonces that wait for the chain, in order for each signer."""
+    query = (
+        Transaction.select(Transaction, Batch)
+        .join(Batch, pw.JOIN.LEFT_OUTER)
+        .where(Transaction.chain_id == chain_id, _waits())
+        .order_by(Transaction.signer, Transaction.nonce, Transaction.id)
+    )
+    return list(_slots(query))
+
+
+def _slots(found: Iterable[Transaction]) -> Iterable[Slot]:
+    for (chain_id, signer, nonce), group in groupby(found, lambda row: (row.chain_id, row.signer, row.nonce)):
+        members = list(group)
+        yield Slot(chain_id, signer, nonce, members[0].batch, members)
+
+
+def unmined_count(chain_id: int | None, signer: str | None = None) -> int:
+    """How many nonces of a chain are signed for and not yet mined, of one signer or of all."""
+    sibling = Transaction.alias()
+    mined = sibling.select(sibling.id).where(
+        sibling.chain_id == Transaction.chain_id,
+        sibling.signer == Transaction.signer,
+        sibling.nonce == Transaction.nonce,
+        sibling.state.in_((TransactionState.MINED, TransactionState.REVERTED)),
+    )
+    query = Transaction.select(Transaction.signer, Transaction.nonce).where(
+        Transaction.state.in_(TransactionState.UNMINED), Transaction.lost_at.is_null(), ~pw.fn.EXISTS(mined)
+    )
+    if chain_id is not None:
+        query = query.where(Transaction.chain_id == chain_id)
+    if signer is not None:
+        query = query.where(Transaction.signer == signer)
+    return int(query.distinct().count())
+
+
+def reserved_wei(chain_id: int, signer: str) -> int:
+    """What the signer's unmined transactions may still cost at most."""
+    highest: dict[int, int] = {}
+    unmined = Transaction.select(Transaction.nonce, Transaction.gas_limit, Transaction.max_fee_wei).where(
+        Transaction.chain_id == chain_id,
+        Transaction.signer == signer,
+        Transaction.state.in_(TransactionState.UNMINED),
+        Transaction.lost_at.is_null(),
+    )
+    for nonce, gas_limit, max_fee_wei in rows(unmined):
+        highest[nonce] = max(highest.get(nonce, 0), gas_limit * int(max_fee_wei))
+    return sum(highest.values())
+
+
+def lock_signer(chain_id: int, address: str, first_nonce: int) -> Signer:
+    """The signer's row, locked until the transaction ends; made where it is missing."""
+    row = {"chain_id": chain_id, "address": address, "next_nonce": first_nonce}
+    Signer.insert(row).on_conflict_ignore().execute()
+    mine = (Signer.chain_id == chain_id) & (Signer.address == address)
+    signer: Signer = locked(Signer.select().where(mine)).get()
+    return signer
+
+
+def store(signed: Signed, *, chain_id: int, signer: str, nonce: int, batch_id: int | None) -> Transaction:
+    """Store what is about to be sent."""
+    stored: Transaction = Transaction.create(
+        batch=batch_id,
+        chain_id=chain_id,
+        signer=signer,
+        nonce=nonce,
+        hash=signed.hash,
+        raw_transaction="0x" + signed.raw.hex(),
+        gas_limit=signed.gas_limit,
+        max_fee_wei=str(signed.max_fee_wei),
+        tip_wei=str(signed.tip_wei),
+    )
+    return stored
+
+
+@transaction
+def replace(slot: Slot, sign: Callable[[], Signed]) -> Transaction | None:
+    """Store another transaction for the slot's nonce, as ``sign()`` makes it without any I/O.
+
+    None when somebody else has replaced it, or it needs none any more.
+    """
+    lock_signer(slot.chain_id, slot.signer, slot.nonce)
+    if [row.id for row in _of_nonce(slot.chain_id, slot.signer, slot.nonce)] != [
+        row.id for row in slot.transactions
+    ]:
+        return None
+    if slot.batch is not None and _lock_submitted(slot.batch.id) is None:
+        return None
+    stored = store(
+        sign(),
+        chain_id=slot.chain_id,
+        signer=slot.signer,
+        nonce=slot.nonce,
+        batch_id=slot.batch.id if slot.batch else None,
+    )
+    if slot.batch is not None:
+        Batch.update(transaction_hash=stored.hash).where(Batch.id == slot.batch.id).execute()
+    return stored
+
+
+@transaction
+def fill(chain_id: int, signer: str, nonce: int, sign: Callable[[], Signed]) -> Transaction | None:
+    """Store a self-transfer for a nonce for which nothing was ever signed; else None."""
+    lock_signer(chain_id, signer, nonce)
+    if _of_nonce(chain_id, signer, nonce):
+        return None
+    return store(sign(), chain_id=chain_id, signer=signer, nonce=nonce, batch_id=None)
+
+
+def stored_for(chain_id: int, signer: str, nonce: int) -> list[Transaction]:
+    """All that was ever signed for a nonce, the oldest first."""
+    return _of_nonce(chain_id, signer, nonce)
+
+
+def _of_nonce(chain_id: int, signer: str, nonce: int) -> list[Transaction]:
+    query = Transaction.select().where(
+        Transaction.chain_id == chain_id, Transaction.signer == signer, Transaction.nonce == nonce
+    )
+    return list(query.order_by(Transaction.id))
+
+
+def unsent_up_to(stored: Transaction) -> list[Transaction]:
+    """The transactions of its signer that no node has, up to this one, in the order of their nonces."""
+    return list(
+        Transaction.select()
+        .where(
+            Transaction.chain_id == stored.chain_id,
+            Transaction.signer == stored.signer,
+            Transaction.nonce <= stored.nonce,
+            Transaction.state == TransactionState.SIGNED,
+            Transaction.lost_at.is_null(),
+        )
+        .order_by(Transaction.nonce, Transaction.id)
+    )
+
+
+@transaction
+def mark_missing(slot: Slot) -> float:
+    """Note that the chain has used the nonce, and no receipt is found; returns since when, in seconds."""
+    now = time.time()
+    mine = Transaction.id.in_([row.id for row in slot.transactions])
+    Transaction.update(missing_since=now).where(mine, Transaction.missing_since.is_null()).execute()
+    return now - float(min(row.missing_since or now for row in slot.transactions))
+
+
+@transaction
+def mark_found(slot: Slot) -> None:
+    """Take that back: the nonce is free, or a receipt is there."""
+    mine = Transaction.id.in_([row.id for row in slot.transactions])
+    Transaction.update(missing_since=None).where(mine, Transaction.missing_since.is_null(False)).execute()
+
+
+@transaction
+def lose(slot: Slot) -> bool:
+    """Another transaction has final use of the nonce: the batch waits for a new one.
+
+    Its members pay no attempt. False when somebody else has recorded it.
+    """
+    lost = (
+        Transaction.update(lost_at=time.time())
+        .where(
+            Transaction.id.in_([row.id for row in slot.transactions]),
+            Transaction.lost_at.is_null(),
+            Transaction.state.in_(TransactionState.UNMINED),
+        )
+        .execute()
+    )
+    if lost and slot.batch is not None:
+        write_again(slot.batch.id, reason="NonceConflict")
+    return bool(lost)
+
+
+@transaction
+def write_again(batch_id: int, *, reason: str) -> bool:
+    """submitted → full: nothing that was signed for the batch can be mined; the same root goes out anew."""
+    if _lock_submitted(batch_id) is None:
+        return False
+    now = time.time()
+    Batch.update(
+        state=BatchState.FULL,
+        reason=reason,
+        due_at=now,
+        sent_at=now,
+        submitted_at=None,
+        transaction_hash=None,
+        block_number=None,
+        block_hash=None,
+        block_time=None,
+        confirmations=0,
+    ).where(Batch.id == batch_id).execute()
+    Write.update(state=State.VERIFIED, updated_at=now).where(
+        Write.batch == batch_id, Write.state == State.WRITTEN
+    ).execute()
+    return True
+
+
+def _lock_submitted(batch_id: int) -> Batch | None:
+    query = Batch.select().where(Batch.id == batch_id, Batch.state == BatchState.SUBMITTED)
+    batch: Batch | None = locked(query).first()
+    return batch

@@ -1,0 +1,40 @@
+"""Stored bytes go out, in the order of their nonces, and what the node says is noted."""
+
+from __future__ import annotations
+
+import logging
+
+from pipeline import holding, incidents
+from pipeline.chain.answers import AnswerKind
+from pipeline.chain.client import ChainClient
+from pipeline.errors import InsufficientFunds, NodeRejected
+from pipeline.ledger import nonces, transactions
+from pipeline.models import Transaction
+
+logger = logging.getLogger(__name__)
+
+
+def send_in_order(chain: ChainClient, stored: Transaction) -> None:
+    """Send ``stored`` for the first time, after the earlier ones of its signer that no node has yet.
+
+    Another process may be about to send those, or have died before it could: twice does no harm.
+    """
+    for row in nonces.unsent_up_to(stored):
+        send(chain, row)
+
+
+def send(chain: ChainClient, stored: Transaction) -> AnswerKind:
+    """Send the stored bytes, whether for the first time or again, and note the answer."""
+    answer = chain.send(bytes.fromhex(stored.raw_transaction.removeprefix("0x")))
+    transactions.record_answer(stored.id, f"{answer.kind.value}: {answer.text}"[:500], taken=answer.taken)
+    logger.info(
+        "transaction sent: %s",
+        answer.kind.value,
+        extra={"transaction_hash": stored.hash, "nonce": stored.nonce},
+    )
+    if answer.kind is AnswerKind.FUNDS:
+        holding.hold(InsufficientFunds(f"{stored.signer}: the node says: {answer.text}"))
+    if answer.kind is AnswerKind.FATAL:
+        error = NodeRejected(f"transaction {stored.hash} (nonce {stored.nonce}): {answer.text}")
+        incidents.report(error, subject=stored.hash)
+    return answer.kind

@@ -1,0 +1,162 @@
+"""Bytes that no node has go out again, gaps are filled, and the lowest nonce is repriced when it is stuck."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable
+from itertools import groupby
+
+from pipeline import holding, incidents, sending
+from pipeline.chain.answers import AnswerKind
+from pipeline.chain.fees import Fees
+from pipeline.errors import FeeCeiling, StuckTransaction
+from pipeline.ledger import nonces, transactions
+from pipeline.ledger.nonces import Slot
+from pipeline.models import Transaction, TransactionState
+from pipeline.settlement.outcomes import stuck_subject
+from pipeline.settlement.view import View
+
+logger = logging.getLogger(__name__)
+
+#: Seconds after which bytes go out again of which no node has said that it has them; which a node
+#: does not count among the pending ones; and all others.
+UNSENT_SECONDS, UNCOUNTED_SECONDS, RESEND_SECONDS = 3.0, 2.0, 60.0
+
+#: Blocks that go by without the lowest nonce before it is repriced.
+STUCK_BLOCKS = 3
+
+#: Seconds for which a gap must be seen before it is filled: another process may be about to store it.
+GAP_SECONDS = 6.0
+
+#: Since when, by signer and nonce, nothing is there to be mined next.
+_gaps: dict[tuple[str, int], float] = {}
+
+
+def heal(view: View) -> None:
+    """See to it that a node has everything that is to be mined, each signer's in the order of its nonces."""
+    for signer, slots in groupby(view.slots, lambda slot: slot.signer):
+        waiting = [slot for slot in slots if _waits(slot, view)]
+        if not waiting:
+            continue
+        _note_head(waiting, view)
+        if signer == view.chain.signer_address:
+            _fill_gap(waiting[0], view)
+            _reprice_if_stuck(waiting[0], view)
+        _send_again(waiting, view)
+
+
+def _waits(slot: Slot, view: View) -> bool:
+    return (
+        slot.nonce >= view.heads_of(slot.signer).mined_nonce
+        and not any(view.receipt_in_chain(hash_) for hash_ in slot.hashes)
+        and (slot.place is None or view.is_gone(*slot.place))
+    )
+
+
+def _note_head(waiting: Iterable[Slot], view: View) -> None:
+    new = [
+        slot.current.id
+        for slot in waiting
+        if slot.current.sent_block is None and slot.current.state == TransactionState.SENT
+    ]
+    if new:
+        transactions.record_first_sight(new, view.heads.head.number)
+
+
+def _send_again(waiting: list[Slot], view: View) -> None:
+    for slot in waiting:
+        if not _is_due(slot, view):
+            continue
+        kind = sending.send(view.chain, slot.current)
+        if kind in (AnswerKind.FUNDS, AnswerKind.FATAL):
+            return  # what comes after it can not be mined either
+        if _has_to_pay_more(kind, slot, view):
+            _reprice(slot, view)
+
+
+def _is_due(slot: Slot, view: View) -> bool:
+    row = slot.current
+    age = time.time() - (row.created_at if row.sent_at is None else row.sent_at)
+    if row.state == TransactionState.SIGNED:
+        return age > UNSENT_SECONDS
+    counted = slot.nonce < view.heads_of(slot.signer).pending_nonce
+    return age > (RESEND_SECONDS if counted else UNCOUNTED_SECONDS)
+
+
+def _has_to_pay_more(kind: AnswerKind, slot: Slot, view: View) -> bool:
+    """Only the lowest nonce is repriced: the others may do as they are once it is mined."""
+    if slot.signer != view.chain.signer_address or slot.nonce != view.heads.mined_nonce:
+        return False
+    if kind is AnswerKind.REPRICE:
+        return True
+    # The node has another transaction of that nonce: one of ours will do.
+    return kind is AnswerKind.UNDERPRICED_REPLACEMENT and not any(view.chain.knows(slot.hashes).values())
+
+
+def _reprice_if_stuck(slot: Slot, view: View) -> None:
+    """The lowest nonce is in the pool, and blocks go by without it."""
+    sent_block = slot.current.sent_block
+    if slot.nonce != view.heads.mined_nonce or sent_block is None:
+        return
+    if view.heads.pending_nonce > slot.nonce and view.heads.head.number - sent_block >= STUCK_BLOCKS:
+        _reprice(slot, view)
+
+
+def _reprice(slot: Slot, view: View) -> None:
+    """Sign the slot's work once more for the same nonce, at least an eighth dearer, and send that."""
+    try:
+        fees = view.chain.replacement_fees(_fees_of(slot.current))
+    except FeeCeiling as error:
+        stuck = StuckTransaction(f"nonce {slot.nonce} of {slot.signer}: {error.message}")
+        incidents.report(stuck, subject=stuck_subject(slot))
+        return
+    signed = _sign(slot, view, fees)
+    stored = nonces.replace(slot, lambda: signed)
+    if stored is not None:
+        logger.warning("transaction replaced", extra={"transaction_hash": stored.hash, "nonce": slot.nonce})
+        sending.send(view.chain, stored)
+
+
+def _sign(slot: Slot, view: View, fees: Fees) -> nonces.Signed:
+    if slot.batch is None:
+        return view.chain.prepare_filler(slot.nonce, fees)
+    assert slot.batch.merkle_root is not None  # noqa: S101 -- a submitted batch has one
+    root = bytes.fromhex(slot.batch.merkle_root[2:])
+    return view.chain.prepare_anchor(root, slot.nonce, fees, to=slot.batch.contract_address)
+
+
+def _fees_of(row: Transaction) -> Fees:
+    legacy = not row.raw_transaction.startswith("0x02")  # EIP-2718: type 2 is EIP-1559
+    return Fees(int(row.max_fee_wei), int(row.tip_wei), legacy=legacy)
+
+
+def _fill_gap(lowest: Slot, view: View) -> None:
+    """Nothing of ours is at the nonce that the chain waits for, nor in the node's pool."""
+    heads = view.heads
+    first = heads.mined_nonce
+    if lowest.nonce <= first or heads.pending_nonce > first:
+        _gaps.pop((lowest.signer, first), None)
+        return
+    since = _gaps.setdefault((lowest.signer, first), time.monotonic())
+    if time.monotonic() - since < GAP_SECONDS:
+        return
+    for nonce in range(first, lowest.nonce):
+        _fill(lowest, nonce, view)
+
+
+def _fill(lowest: Slot, nonce: int, view: View) -> None:
+    stored = nonces.stored_for(lowest.chain_id, lowest.signer, nonce)
+    if stored:
+        sending.send(view.chain, stored[-1])
+        return
+    try:
+        fees = view.chain.fees()
+    except FeeCeiling as error:
+        holding.hold(error)
+        return
+    signed = view.chain.prepare_filler(nonce, fees)
+    filler = nonces.fill(lowest.chain_id, lowest.signer, nonce, lambda: signed)
+    if filler is not None:
+        logger.warning("a gap is filled", extra={"transaction_hash": filler.hash, "nonce": nonce})
+        sending.send(view.chain, filler)

@@ -1,0 +1,161 @@
+"""A nonce was used: by a transaction of ours, in vain, or by somebody else's."""
+
+from __future__ import annotations
+
+import logging
+
+from pipeline import attempts, holding, incidents, messages
+from pipeline.chain.blocks import Receipt
+from pipeline.chain.registry import RevertKind
+from pipeline.errors import (
+    ChainError,
+    NodeUnreachable,
+    NonceConflict,
+    NotAnIssuer,
+    StuckTransaction,
+    TransactionReverted,
+)
+from pipeline.ledger import incidents as ledger
+from pipeline.ledger import nonces, transactions
+from pipeline.ledger.attempts import FailedAttempt
+from pipeline.ledger.nonces import Slot
+from pipeline.ledger.transactions import Mined
+from pipeline.models import Transaction
+from pipeline.settings import get_settings
+from pipeline.settlement.view import View
+
+logger = logging.getLogger(__name__)
+
+#: For so many seconds a nonce must be used without any receipt of ours: nodes lag, and disagree.
+MISSING_SECONDS = 10.0
+
+
+def look(slot: Slot, view: View) -> None:
+    """Note what the chain says of a nonce."""
+    for row in slot.transactions:
+        receipt = view.receipt_in_chain(row.hash)
+        if receipt is not None:
+            _in_block(slot, row, receipt, view)
+            return
+    mined = slot.mined
+    if mined is not None:
+        if slot.place is not None and view.is_gone(*slot.place):
+            logger.warning("a reorg took the block away", extra={"transaction_hash": mined.hash})
+            transactions.record_unmined(mined.id)
+    elif slot.nonce < _mined_nonce(slot, view):
+        _nonce_used(slot, view)
+    elif any(row.missing_since is not None for row in slot.transactions):
+        nonces.mark_found(slot)
+
+
+def stuck_subject(slot: Slot) -> str:
+    """The name under which an incident about a nonce is known."""
+    return f"{slot.chain_id}:{slot.signer}:{slot.nonce}"
+
+
+def _mined_nonce(slot: Slot, view: View) -> int:
+    return view.heads_of(slot.signer).mined_nonce
+
+
+def _in_block(slot: Slot, row: Transaction, receipt: Receipt, view: View) -> None:
+    ledger.end(StuckTransaction.__name__, stuck_subject(slot))
+    if receipt.status == 0:
+        _reverted(slot, row, receipt, view)
+        return
+    before = slot.mined
+    if before is not None and before.id != row.id:
+        transactions.record_unmined(before.id)
+    transactions.record_mined(row.id, _mined(receipt, view))
+    _settle_if_deep(slot, receipt.block_number, view)
+
+
+def _mined(receipt: Receipt, view: View) -> Mined:
+    block = view.blocks[receipt.block_number]
+    assert block is not None  # noqa: S101 -- a receipt in the chain has its block
+    return Mined(
+        block_number=receipt.block_number,
+        block_hash=receipt.block_hash,
+        block_time=float(block.timestamp),
+        gas_used=receipt.gas_used,
+        gas_price_wei=receipt.gas_price_wei,
+        confirmations=view.confirmations(receipt.block_number),
+    )
+
+
+def _settle_if_deep(slot: Slot, block_number: int, view: View) -> None:
+    batch = slot.batch
+    if batch is not None and block_number <= view.final and transactions.settle(batch.id):
+        messages.update(batch.id, batch.lane)
+
+
+def _reverted(slot: Slot, row: Transaction, receipt: Receipt, view: View) -> None:
+    """A receipt of status 0, once its block is deep: what it means depends on the contract's error."""
+    if receipt.block_number > view.final:
+        return
+    batch = slot.batch
+    if batch is None:
+        transactions.record_reverted(row.id)
+        return
+    try:
+        revert = view.chain.revert(receipt)
+    except NodeUnreachable:
+        raise
+    except ChainError as exc:  # it can't tell yet: the next sweep asks again
+        logger.warning("why transaction %s failed is not known yet: %s", row.hash, exc.message)
+        return
+    if revert.kind is RevertKind.NOT_AN_ISSUER:
+        holding.hold(NotAnIssuer(f"{slot.signer}: transaction {row.hash} reverted: {revert.reason}"))
+        transactions.record_reverted(row.id)
+        nonces.write_again(batch.id, reason="NotAnIssuer")
+        return
+    if revert.kind is RevertKind.ALREADY_ANCHORED and _is_ours(slot, row, view):
+        return
+    if not _is_beyond_the_watch(receipt.block_number, view):
+        return
+    error = TransactionReverted(f"transaction {row.hash} reverted: {revert.reason}")
+    attempts.announce(FailedAttempt(None, transactions.revert(row.id, error)))
+
+
+def _is_ours(slot: Slot, row: Transaction, view: View) -> bool:
+    """Whether an earlier transaction of this signer has anchored the root: then the batch is on the chain."""
+    if slot.batch is None or slot.batch.merkle_root is None:
+        return False
+    root = bytes.fromhex(slot.batch.merkle_root[2:])
+    anchor = view.chain.registry.anchored_by(root)
+    if anchor is None or anchor.issuer != slot.signer:
+        return False
+    hash_ = view.chain.anchoring_transaction(root)
+    receipt = view.chain.receipts([hash_])[hash_] if hash_ else None
+    if receipt is None:
+        return True  # a reorg under way: the next sweep sees where it ends
+    view.read_blocks([receipt.block_number])
+    if view.blocks[receipt.block_number] is None:
+        return True
+    transactions.record_reverted(row.id)
+    transactions.record_anchored(slot.batch.id, receipt.transaction_hash, _mined(receipt, view))
+    _settle_if_deep(slot, receipt.block_number, view)
+    return True
+
+
+def _is_beyond_the_watch(number: int, view: View) -> bool:
+    """`failed` is for good: a reorg could still let the transaction succeed in another block."""
+    if view.heads.finalized is not None and number <= view.heads.finalized:
+        return True
+    return view.confirmations(number) > get_settings().blockchain_reorg_watch_blocks
+
+
+def _nonce_used(slot: Slot, view: View) -> None:
+    """The nonce is used, and no receipt is ours: it takes time and depth until that is believed."""
+    if nonces.mark_missing(slot) < MISSING_SECONDS or view.final < 0:
+        return
+    chain = view.chain
+    if chain.mined_nonce_at(slot.signer, view.final) <= slot.nonce:
+        return
+    if any(chain.receipts(slot.hashes).values()) or any(chain.knows(slot.hashes).values()):
+        return
+    if nonces.lose(slot):
+        error = NonceConflict(
+            f"nonce {slot.nonce} of {slot.signer} was used by a transaction that is not ours: "
+            "somebody else has the key"
+        )
+        incidents.report(error, subject=stuck_subject(slot), level="fatal", over=True)

@@ -1,0 +1,75 @@
+"""One sweep over everything that waits for the chain, by one process at a time."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from pipeline import holding, incidents, messages
+from pipeline.chain.client import chain_client
+from pipeline.chain_writing import ready
+from pipeline.errors import ChainReset
+from pipeline.ledger import chains, finality, nonces
+from pipeline.ledger import incidents as ledger
+from pipeline.ledger.leases import held
+from pipeline.settings import get_settings
+from pipeline.settlement import healing, outcomes, watch
+from pipeline.settlement.view import View
+
+logger = logging.getLogger(__name__)
+
+#: A sweep that died holds up the next for no longer.
+LEASE_SECONDS = 8.0
+
+#: How often, in seconds, the newest final block is looked at while nothing else is to do.
+IDLE_LOOK_SECONDS = 15.0
+
+_last_look = 0.0
+
+
+def settle() -> None:
+    """One sweep, unless another process has one under way; next to nothing when nothing waits."""
+    settings = get_settings()
+    if settings.blockchain_mock_enabled or settings.blockchain_chain_id is None:
+        return
+    with held("settle", seconds=LEASE_SECONDS) as mine:
+        if mine:
+            incidents.alert_all()
+            _sweep(settings.blockchain_chain_id)
+
+
+def _sweep(chain_id: int) -> None:
+    global _last_look
+    on_hold = ledger.holding() is not None
+    watched = finality.watched(chain_id)
+    idle = not (on_hold or watched or nonces.unsettled(chain_id))
+    if idle and time.monotonic() - _last_look < IDLE_LOOK_SECONDS:
+        return
+    known = chains.genesis_hash(chain_id)
+    if known is None and not on_hold:
+        return
+    _last_look = time.monotonic()
+    chain = chain_client()
+    if on_hold:
+        holding.review(chain)
+    if known is not None:
+        _look(chain_id, known, watched)
+    if ready():
+        messages.write("normal")
+
+
+def _look(chain_id: int, genesis_hash: str, watched: list[finality.Place]) -> None:
+    chain = chain_client()
+    found = chain.genesis_hash()
+    if found != genesis_hash:
+        holding.hold(ChainReset(chain_id, genesis_hash, found))
+        return
+    heads = chain.heads()
+    # Read after the head: whatever is in its block was stored before.
+    slots = nonces.unsettled(chain_id)
+    view = View.of(chain, chain_id, heads, slots, watched)
+    watch.look(view, watched)
+    for slot in slots:
+        outcomes.look(slot, view)
+    healing.heal(view)
+    chains.mark_seen(chain_id, heads.head.number, heads.head.hash)

@@ -1,0 +1,134 @@
+"""The chain at one moment, as far as a sweep needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from pipeline.chain.blocks import Block, BlockReceiptsUnsupported, Heads, Receipt
+from pipeline.chain.client import ChainClient
+from pipeline.ledger import chains
+from pipeline.ledger.finality import Place
+from pipeline.ledger.nonces import Slot
+from pipeline.settings import get_settings
+
+#: With more unmined transactions than this, whole blocks of receipts are read instead of each one's.
+SINGLE_RECEIPTS = 32
+
+#: More new blocks than this are not read one by one.
+MAX_NEW_BLOCKS = 32
+
+#: Of how many of the lowest nonces the receipts are asked for, when whole blocks were read.
+LOWEST = 16
+
+
+@dataclass(slots=True)
+class View:
+    """Heads, receipts, and the canonical blocks at the heights that matter."""
+
+    chain: ChainClient
+    chain_id: int
+    heads: Heads
+    #: The highest block whose transactions count as confirmed.
+    final: int
+    slots: list[Slot]
+    receipts: dict[str, Receipt]
+    blocks: dict[int, Block | None] = field(default_factory=dict)
+    #: Whether the head is another one than in the last sweep.
+    moved: bool = True
+    _others: dict[str, Heads] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, chain: ChainClient, chain_id: int, heads: Heads, slots: list[Slot], watched: Iterable[Place]
+    ) -> View:
+        """Ask for what ``slots`` and ``watched`` batches wait for."""
+        seen = chains.seen_block(chain_id)
+        moved = seen is None or seen[1] != heads.head.hash
+        chain.new_head(heads.head.number)
+        view = cls(chain, chain_id, heads, _final_height(heads), slots, {}, moved=moved)
+        if moved:
+            view._read_receipts(slots, seen)
+        elif used := [slot for slot in slots if slot.nonce < view.heads_of(slot.signer).mined_nonce]:
+            view.receipts = view._single_receipts(used)
+        heights = {receipt.block_number for receipt in view.receipts.values()}
+        if moved:
+            heights |= {place.block_number for place in watched}
+        heights |= {place[0] for slot in slots if (place := slot.place) is not None}
+        view.read_blocks(heights)
+        return view
+
+    def heads_of(self, signer: str) -> Heads:
+        """The heads with the nonces of that signer: an earlier key may still have something to be mined."""
+        if signer == self.chain.signer_address:
+            return self.heads
+        if signer not in self._others:
+            self._others[signer] = self.chain.heads(signer)
+        return self._others[signer]
+
+    def read_blocks(self, heights: Iterable[int]) -> None:
+        """Learn the canonical blocks at these heights."""
+        unknown = sorted(set(heights) - set(self.blocks))
+        if unknown:
+            self.blocks |= self.chain.blocks(unknown)
+
+    def receipt_in_chain(self, hash_: str) -> Receipt | None:
+        """The receipt of a transaction in a block that is canonical."""
+        receipt = self.receipts.get(hash_)
+        if receipt is None:
+            return None
+        block = self.blocks.get(receipt.block_number)
+        # Otherwise a reorg is under way between two answers: the next sweep sees where it ends.
+        return receipt if block is not None and block.hash == receipt.block_hash else None
+
+    def is_gone(self, number: int, hash_: str) -> bool:
+        """Whether another block than this is canonical at its height; a head that is lower tells nothing."""
+        block = self.blocks.get(number)
+        return block is not None and block.hash != hash_
+
+    def confirmations(self, number: int) -> int:
+        """How many blocks there are from that one to the head, both counted."""
+        return self.heads.head.number - number + 1
+
+    def _read_receipts(self, slots: list[Slot], seen: tuple[int, str] | None) -> None:
+        hashes = {hash_ for slot in slots for hash_ in slot.hashes}
+        blocks = self._new_blocks(seen) if len(hashes) > SINGLE_RECEIPTS else None
+        if blocks is None:
+            self.receipts = self._single_receipts(slots)
+            return
+        self.receipts = {hash_: receipt for hash_, receipt in blocks.items() if hash_ in hashes}
+        left = [slot for slot in slots if not any(hash_ in self.receipts for hash_ in slot.hashes)]
+        mined = [slot for slot in left if slot.mined is not None]
+        self.receipts |= self._single_receipts(mined + [slot for slot in left if slot.mined is None][:LOWEST])
+
+    def _new_blocks(self, seen: tuple[int, str] | None) -> dict[str, Receipt] | None:
+        """All receipts of the blocks since the last sweep; None when they can not be told so."""
+        if seen is None:
+            return None
+        number, hash_ = seen
+        new = range(number + 1, self.heads.head.number + 1)
+        if not 0 < len(new) <= MAX_NEW_BLOCKS:
+            return None
+        try:
+            found = self.chain.block_receipts(list(new))
+        except BlockReceiptsUnsupported:
+            return None
+        self.read_blocks([number, *new])
+        before = self.blocks[number]
+        if before is None or before.hash != hash_ or None in found.values():
+            return None
+        return {
+            receipt.transaction_hash: receipt for receipts in found.values() for receipt in receipts or ()
+        }
+
+    def _single_receipts(self, slots: Iterable[Slot]) -> dict[str, Receipt]:
+        hashes = [hash_ for slot in slots for hash_ in slot.hashes]
+        found = self.chain.receipts(hashes) if hashes else {}
+        return {hash_: receipt for hash_, receipt in found.items() if receipt is not None}
+
+
+def _final_height(heads: Heads) -> int:
+    depth = get_settings().blockchain_confirmations
+    if depth == "finalized":
+        return -1 if heads.finalized is None else heads.finalized
+    return heads.head.number - depth + 1
