@@ -27,10 +27,14 @@ class UnexpectedError(PipelineError):
 
 
 @contextmanager
-def at_batch(batch_id: int, *, stage: str) -> Iterator[None]:
-    """An attempt at a batch: what is raised inside costs each member one attempt."""
+def at_batch(batch_id: int, *, stage: str, again: bool = True) -> Iterator[None]:
+    """An attempt at a batch: what is raised inside costs each member one attempt.
+
+    ``again`` False: none has failed before, so that there is none to be counted.
+    """
     settings = get_settings()
-    batches.begin_attempt(batch_id)
+    if again:
+        batches.begin_attempt(batch_id)
     with _recorded(
         lambda error: batches.fail_attempt(
             batch_id,

@@ -7,7 +7,7 @@ import time
 
 from pipeline import attempts, holding, messages, sending
 from pipeline.chain.client import ChainClient, chain_client
-from pipeline.ledger import batches, nonces
+from pipeline.ledger import batches
 from pipeline.ledger.batches import Account
 from pipeline.middleware.rate_limit import wait_for_slot
 from pipeline.models import Batch, Transaction
@@ -16,6 +16,12 @@ from pipeline.settings import get_settings
 logger = logging.getLogger(__name__)
 
 STAGE = "chain_write"
+
+#: How often, in seconds, a sweep is asked for while writing goes on; the ticker's come besides.
+SETTLE_SECONDS = 0.5
+
+#: A slot that is granted within so many seconds did not have to be waited for.
+AT_ONCE_SECONDS = 0.05
 
 #: Seconds after which a thread lets another message have its turn; far below the time limit.
 TURN_SECONDS = 60.0
@@ -37,81 +43,66 @@ def ready() -> bool:
 def write_ready() -> None:
     """Write ready batches until there is none, or the turn has been held for long enough."""
     deadline = time.monotonic() + TURN_SECONDS
+    asked_at, written = time.monotonic(), False
     while write_next() and time.monotonic() < deadline:
-        pass
+        written = True
+        if time.monotonic() - asked_at > SETTLE_SECONDS:
+            messages.send("settle")
+            asked_at, written = time.monotonic(), False
+    if written and not get_settings().blockchain_mock_enabled:
+        messages.send("settle")
 
 
 def write_next() -> bool:
-    """Write one batch: guards first, then a rate slot, then the intent, then the bytes.
+    """Write one batch: a rate slot first, then the guards, then the intent, then the bytes.
 
-    The batch is chosen and closed last of all, so that it grows while it waits. False when
-    there was none.
+    The batch is closed last of all, so that it grows while it waits. False when there was none.
     """
-    first = next_ready()
-    if first is None:
+    batch = _with_slot()
+    if batch is None:
         return False
     if get_settings().blockchain_mock_enabled:
-        return _write_mock()
-    chain = chain_client()
-    if not _is_fit(first.id, chain):
-        return True
-    return _write(chain)
+        _write_mock(batch)
+    else:
+        _write(batch, chain_client())
+    return True
 
 
-def _is_fit(batch_id: int, chain: ChainClient, *, fresh: bool = False) -> bool:
-    """Whether chain, wallet and settings let anything be written; what is against it holds chain writing."""
-    fit = False
-    with attempts.at_batch(batch_id, stage=STAGE):
-        try:
-            holding.check(chain, fresh=fresh)
-            chain.fees()
-            fit = True
-        except holding.HOLDS as error:
-            holding.hold(error)
-    return fit
+def _with_slot() -> Batch | None:
+    """The batch to write, once the limiter has granted a slot; chosen again when that took time."""
+    batch, begin = next_ready(), time.monotonic()
+    if batch is None or not wait_for_slot(ready):
+        return None
+    return batch if time.monotonic() - begin < AT_ONCE_SECONDS else next_ready()
 
 
-def _write_mock() -> bool:
-    batch = next_ready() if wait_for_slot(ready) else None
-    if batch is None:
-        return False
-    with attempts.at_batch(batch.id, stage=STAGE):
+def _write_mock(batch: Batch) -> None:
+    with attempts.at_batch(batch.id, stage=STAGE, again=batch.retrying):
         if batches.submit_mock(batch.id):
             messages.update(batch.id, batch.lane)
-    return True
 
 
-def _write(chain: ChainClient) -> bool:
-    batch = next_ready() if wait_for_slot(ready) else None
-    if batch is None:
-        return False
-    # Waiting may have taken long: what has changed meanwhile must not cost a nonce.
-    if not _is_fit(batch.id, chain, fresh=True):
-        return True
+def _write(batch: Batch, chain: ChainClient) -> None:
+    """What is against chain, wallet or settings holds chain writing, and costs neither attempt nor nonce."""
     stored = None
-    with attempts.at_batch(batch.id, stage=STAGE):
-        stored = _submit(batch.id, chain)
+    with attempts.at_batch(batch.id, stage=STAGE, again=batch.retrying):
+        try:
+            in_flight = holding.check(chain, fresh=True)
+            stored = _submit(batch.id, chain, in_flight.count)
+        except holding.HOLDS as error:
+            holding.hold(error)
     if stored is not None:
         sending.send_in_order(chain, stored)
-        messages.send("settle")
-    return True
 
 
-def _submit(batch_id: int, chain: ChainClient) -> Transaction | None:
+def _submit(batch_id: int, chain: ChainClient, in_flight: int) -> Transaction | None:
     account = Account(chain.chain_id, chain.signer_address, chain.contract_address)
     fees = chain.fees()
     return batches.submit(
         batch_id,
         account,
-        nonce_floor=_nonce_floor(chain, account),
+        # The first nonce that the chain still takes, where none of ours is on its way to tell.
+        nonce_floor=0 if in_flight else chain.transaction_counts()[1],
         sign=lambda root, nonce: chain.prepare_anchor(root, nonce, fees),
         max_in_flight=get_settings().blockchain_max_in_flight,
     )
-
-
-def _nonce_floor(chain: ChainClient, account: Account) -> int:
-    """The first nonce that the chain still takes, where none of ours is on its way to tell us."""
-    if nonces.unmined_count(account.chain_id, account.signer):
-        return 0
-    _, pending = chain.transaction_counts()
-    return pending

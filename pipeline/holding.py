@@ -34,13 +34,17 @@ def hold(error: PipelineError) -> None:
     incidents.report(error, subject=str(get_settings().blockchain_chain_id))
 
 
-def check(chain: ChainClient, *, fresh: bool = False) -> None:
-    """Check all guards, with what the ledger knows of chain and wallet. Raises as they do."""
+def check(chain: ChainClient, *, fresh: bool = False) -> nonces.InFlight:
+    """Check all guards, with what the ledger knows of chain and wallet. Raises as they do.
+
+    Returns what is in flight.
+    """
     known = chains.genesis_hash(chain.chain_id)
-    reserved_wei = nonces.reserved_wei(chain.chain_id, chain.signer_address)
-    chain.check_guards(fresh=fresh, reserved_wei=reserved_wei, genesis_hash=known)
+    in_flight = nonces.in_flight(chain.chain_id, chain.signer_address)
+    chain.check_guards(fresh=fresh, reserved_wei=in_flight.reserved_wei, genesis_hash=known)
     if known is None:
         chains.remember(chain.chain_id, chain.genesis_hash())
+    return in_flight
 
 
 def review(chain: ChainClient) -> None:

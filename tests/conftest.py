@@ -23,7 +23,21 @@ from pipeline.embedded.valkey import ValkeyServer
 from pipeline.embedded.workers import Workers
 from pipeline.settings import Settings, get_settings
 from tests.servers.anvil import Anvil
+from tests.servers.fault_proxy import FaultProxy
 from tests.servers.kent import Kent
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Some tests prove the same with less, unless this is given."""
+    parser.addoption(
+        "--full-size", action="store_true", help="run the slowest tests with the sizes that are promised"
+    )
+
+
+@pytest.fixture
+def full_size(request: pytest.FixtureRequest) -> bool:
+    """Whether slow tests are to be as large as promised, and not as large as CI has time for."""
+    return bool(request.config.getoption("--full-size"))
 
 
 @pytest.fixture(scope="session")
@@ -117,6 +131,13 @@ def start_anvil(new_directory: Callable[[str], Path]) -> Iterator[Callable[..., 
 def anvil(start_anvil: Callable[..., Anvil]) -> Anvil:
     """A fresh anvil that mines each transaction at once."""
     return start_anvil()
+
+
+@pytest.fixture
+def start_fault_proxy() -> Iterator[Callable[..., FaultProxy]]:
+    """Start a proxy before the nodes with these URLs, with the options of `FaultProxy`."""
+    with ExitStack() as stack:
+        yield lambda *urls, **options: stack.enter_context(FaultProxy(*urls, **options))
 
 
 @pytest.fixture(scope="session")

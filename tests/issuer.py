@@ -14,8 +14,16 @@ def document(number: int) -> dict[str, Any]:
     return {"type": "Diploma", "holder": f"Holder {number}", "grade": 1.5, "year": 2026}
 
 
-def chain_variables(anvil: Anvil) -> dict[str, object]:
-    """Settings for a freshly deployed registry."""
+def queue_documents(count: int, *, start: int = 0) -> list[str]:
+    """Sync that many credentials, ``c0``, ``c1`` and so on; returns the job ids."""
+    from pipeline.credentials import sync
+
+    numbers = range(start, start + count)
+    return sync([{"credential_id": f"c{n}", "document": document(n)} for n in numbers])
+
+
+def chain_variables(anvil: Anvil, *, rpc_url: str | None = None) -> dict[str, object]:
+    """Settings for a freshly deployed registry; ``rpc_url`` is a proxy's."""
     account = anvil.accounts[0]
     variables: dict[str, Any] = {
         "blockchain_rpc_url": anvil.rpc_url,
@@ -23,4 +31,8 @@ def chain_variables(anvil: Anvil) -> dict[str, object]:
         "blockchain_private_key": account.private_key,
     }
     deployed = ChainClient(Settings(**variables)).deploy()
-    return {**variables, "blockchain_contract_address": deployed.contract_address}
+    return {
+        **variables,
+        "blockchain_contract_address": deployed.contract_address,
+        "blockchain_rpc_url": rpc_url or anvil.rpc_url,
+    }

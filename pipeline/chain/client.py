@@ -155,11 +155,11 @@ class ChainClient:
         )
 
     def prepare_anchor(
-        self, root: bytes, nonce: int, fees: Fees, *, to: str | None = None
+        self, root: bytes, nonce: int, fees: Fees, *, to: str | None = None, gas_limit: int | None = None
     ) -> PreparedTransaction:
         """Sign ``anchor(root)`` (32 bytes); nothing is sent, and after `check_guards` no node asked.
 
-        ``to`` is another registry than the configured one, for what was to go there.
+        ``to`` and ``gas_limit`` are those of the transaction that it is to replace.
         """
         return prepare(
             self._signer,
@@ -167,7 +167,7 @@ class ChainClient:
             nonce=nonce,
             to=to or self.contract_address,
             data=self.registry.anchor_calldata(root),
-            gas_limit=self._guards.gas_limit(),
+            gas_limit=gas_limit or self._guards.gas_limit(),
             fees=fees,
         )
 

@@ -31,6 +31,8 @@ class RevertKind(StrEnum):
 
     NOT_AN_ISSUER = "not_an_issuer"
     ALREADY_ANCHORED = "already_anchored"
+    #: The same call would succeed now.
+    OVER = "over"
     OTHER = "other"
 
 

@@ -35,7 +35,7 @@ def explain(rpc: RpcClient, receipt: Receipt) -> Revert:
         return revert_of(next(filter(None, reasons), None))
     if len(errors) == len(answers):
         raise errors[0]
-    return Revert(RevertKind.OTHER, "the same call succeeds now")
+    return Revert(RevertKind.OVER, "the same call succeeds now")
 
 
 def _questions(mined: dict[str, Any], number: int) -> list[Request]:

@@ -18,7 +18,7 @@ def stats() -> dict[str, Any]:
         "paused": control.is_paused(),
         "held": status.hold_reason(),
         "batches_confirmed": anchored.count(),
-        "transactions_unmined": nonces.unmined_count(get_settings().blockchain_chain_id),
+        "transactions_unmined": nonces.in_flight(get_settings().blockchain_chain_id).count,
         "dead_letters": len(dead_letters.open_letters()),
         "incidents": [incident.message for incident in incidents.under_way()],
     }

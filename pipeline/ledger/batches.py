@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import peewee as pw
 from dramatiq.common import compute_backoff
@@ -44,13 +45,17 @@ def next_ready(max_in_flight: int | None = None, chain_id: int | None = None) ->
     """
     batch: Batch | None = (
         Batch.select()
-        .where(Batch.state.in_(BatchState.WAITING), Batch.due_at <= time.time(), Batch.size > 0)
+        .where(
+            Batch.state.in_(BatchState.WAITING),
+            Batch.due_at <= time.time(),
+            Batch.size > 0,
+            ~control.paused(),
+            ~incidents.held(),
+        )
         .order_by(URGENT_FIRST, Batch.due_at, Batch.id)
         .first()
     )
-    if batch is None or control.is_paused() or incidents.holding() is not None:
-        return None
-    if max_in_flight is not None and nonces.unmined_count(chain_id) >= max_in_flight:
+    if batch is not None and max_in_flight is not None and nonces.in_flight(chain_id).count >= max_in_flight:
         return None
     return batch
 
@@ -123,16 +128,24 @@ def submit(
     ``max_in_flight`` nonces of the signer are unmined.
     """
     signer = nonces.lock_signer(account.chain_id, account.signer, nonce_floor)
-    if max_in_flight is not None and nonces.unmined_count(account.chain_id, account.signer) >= max_in_flight:
+    in_flight = nonces.in_flight(account.chain_id, account.signer).count
+    if max_in_flight is not None and in_flight >= max_in_flight:
         return None
     batch = _lock_waiting(batch_id)
-    if batch is None:
+    if batch is None or batch.due_at > time.time():
         return None
-    root = _close(batch, account)
+    root = _root_of(batch_id)
     nonce = max(signer.next_nonce, nonce_floor)
     signed = sign(root, nonce)
     Signer.update(next_nonce=nonce + 1).where(Signer.id == signer.id).execute()
-    Batch.update(transaction_hash=signed.hash).where(Batch.id == batch_id).execute()
+    _close(
+        batch_id,
+        root,
+        chain_id=account.chain_id,
+        contract_address=account.contract_address,
+        issuer=account.signer,
+        transaction_hash=signed.hash,
+    )
     return nonces.store(
         signed, chain_id=account.chain_id, signer=account.signer, nonce=nonce, batch_id=batch_id
     )
@@ -141,13 +154,9 @@ def submit(
 @transaction
 def submit_mock(batch_id: int) -> bool:
     """Close the batch as if it were on a chain already; False when it is gone."""
-    batch = _lock_waiting(batch_id)
-    if batch is None:
+    if _lock_waiting(batch_id) is None:
         return False
-    _close(batch, None)
-    Batch.update(state=BatchState.SETTLED, mock=True, sent_at=time.time()).where(
-        Batch.id == batch_id
-    ).execute()
+    _close(batch_id, _root_of(batch_id), state=BatchState.SETTLED, mock=True, sent_at=time.time())
     return True
 
 
@@ -157,22 +166,17 @@ def _lock_waiting(batch_id: int) -> Batch | None:
     return batch
 
 
-def _close(batch: Batch, account: Account | None) -> bytes:
-    """verified → written for all members; returns the Merkle root of their leaves."""
-    members = Write.select(Write.leaf).where(Write.batch == batch.id, Write.state == State.VERIFIED)
-    root = MerkleTree([bytes(row[0]) for row in rows(members)]).root
+def _root_of(batch_id: int) -> bytes:
+    """The Merkle root of the members' leaves."""
+    members = Write.select(Write.leaf).where(Write.batch == batch_id, Write.state == State.VERIFIED)
+    return MerkleTree([bytes(row[0]) for row in rows(members)]).root
+
+
+def _close(batch_id: int, root: bytes, **values: Any) -> None:
+    """The batch is submitted, or what ``values`` say; verified → written for all members."""
     now = time.time()
-    Batch.update(
-        state=BatchState.SUBMITTED,
-        merkle_root="0x" + root.hex(),
-        chain_id=account.chain_id if account else None,
-        contract_address=account.contract_address if account else None,
-        issuer=account.signer if account else None,
-        submitted_at=now,
-        reason=None,
-        retrying=False,
-    ).where(Batch.id == batch.id).execute()
+    closed = {"state": BatchState.SUBMITTED, "submitted_at": now, "reason": None, "retrying": False}
+    Batch.update(merkle_root="0x" + root.hex(), **{**closed, **values}).where(Batch.id == batch_id).execute()
     Write.update(state=State.WRITTEN, due_at=None, updated_at=now).where(
-        Write.batch == batch.id, Write.state == State.VERIFIED
+        Write.batch == batch_id, Write.state == State.VERIFIED
     ).execute()
-    return root

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import time
+from typing import Any
+
+from peewee import fn
 
 from pipeline.database import transaction
 from pipeline.models import Control
@@ -28,6 +31,11 @@ def write(name: str, value: str) -> None:
 def is_paused() -> bool:
     """Whether chain writing is paused."""
     return read(PAUSED) == "true"
+
+
+def paused() -> Any:
+    """The same as a condition in a query."""
+    return fn.EXISTS(Control.select(Control.name).where(Control.name == PAUSED, Control.value == "true"))
 
 
 def set_paused(paused: bool) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 from uuid import uuid4
+
+from peewee import fn
 
 from pipeline.database import transaction
 from pipeline.models import Incident
@@ -71,6 +74,13 @@ def holding() -> Incident | None:
         .first()
     )
     return found
+
+
+def held() -> Any:
+    """Whether anything holds chain writing, as a condition in a query."""
+    return fn.EXISTS(
+        Incident.select(Incident.id).where(Incident.kind.in_(HOLDING), Incident.closed_at.is_null())
+    )
 
 
 def under_way() -> list[Incident]:

@@ -69,7 +69,7 @@ class Slot:
 
 
 def _waits() -> pw.Node:
-    """A transaction that the chain may still decide about."""
+    """A transaction that the chain may still decide about, or that waits for confirmations."""
     unmined = Transaction.state.in_(TransactionState.UNMINED)
     of_batch = (Batch.state == BatchState.SUBMITTED) & (Transaction.state != TransactionState.REVERTED)
     return Transaction.lost_at.is_null() & (of_batch | (Batch.id.is_null() & unmined))
@@ -92,46 +92,40 @@ def _slots(found: Iterable[Transaction]) -> Iterable[Slot]:
         yield Slot(chain_id, signer, nonce, members[0].batch, members)
 
 
-def unmined_count(chain_id: int | None, signer: str | None = None) -> int:
-    """How many nonces of a chain are signed for and not yet mined, of one signer or of all."""
-    sibling = Transaction.alias()
-    mined = sibling.select(sibling.id).where(
-        sibling.chain_id == Transaction.chain_id,
-        sibling.signer == Transaction.signer,
-        sibling.nonce == Transaction.nonce,
-        sibling.state.in_((TransactionState.MINED, TransactionState.REVERTED)),
-    )
-    query = Transaction.select(Transaction.signer, Transaction.nonce).where(
-        Transaction.state.in_(TransactionState.UNMINED), Transaction.lost_at.is_null(), ~pw.fn.EXISTS(mined)
-    )
+@dataclass(frozen=True, slots=True)
+class InFlight:
+    """What is signed for and not yet mined: how many nonces, and what they may still cost at most."""
+
+    count: int
+    reserved_wei: int
+
+
+def in_flight(chain_id: int | None, signer: str | None = None) -> InFlight:
+    """What is under way on a chain, of one signer or of all."""
+    query = Transaction.select(
+        Transaction.signer, Transaction.nonce, Transaction.gas_limit, Transaction.max_fee_wei
+    ).where(Transaction.state.in_(TransactionState.UNMINED), Transaction.lost_at.is_null())
     if chain_id is not None:
         query = query.where(Transaction.chain_id == chain_id)
     if signer is not None:
         query = query.where(Transaction.signer == signer)
-    return int(query.distinct().count())
-
-
-def reserved_wei(chain_id: int, signer: str) -> int:
-    """What the signer's unmined transactions may still cost at most."""
-    highest: dict[int, int] = {}
-    unmined = Transaction.select(Transaction.nonce, Transaction.gas_limit, Transaction.max_fee_wei).where(
-        Transaction.chain_id == chain_id,
-        Transaction.signer == signer,
-        Transaction.state.in_(TransactionState.UNMINED),
-        Transaction.lost_at.is_null(),
-    )
-    for nonce, gas_limit, max_fee_wei in rows(unmined):
-        highest[nonce] = max(highest.get(nonce, 0), gas_limit * int(max_fee_wei))
-    return sum(highest.values())
+    dearest: dict[tuple[str, int], int] = {}
+    for owner, nonce, gas_limit, max_fee_wei in rows(query):
+        cost_wei = gas_limit * int(max_fee_wei)
+        dearest[owner, nonce] = max(dearest.get((owner, nonce), 0), cost_wei)
+    return InFlight(len(dearest), sum(dearest.values()))
 
 
 def lock_signer(chain_id: int, address: str, first_nonce: int) -> Signer:
     """The signer's row, locked until the transaction ends; made where it is missing."""
+    mine = locked(Signer.select().where(Signer.chain_id == chain_id, Signer.address == address))
+    signer: Signer | None = mine.first()
+    if signer is not None:
+        return signer
     row = {"chain_id": chain_id, "address": address, "next_nonce": first_nonce}
     Signer.insert(row).on_conflict_ignore().execute()
-    mine = (Signer.chain_id == chain_id) & (Signer.address == address)
-    signer: Signer = locked(Signer.select().where(mine)).get()
-    return signer
+    made: Signer = mine.clone().get()
+    return made
 
 
 def store(signed: Signed, *, chain_id: int, signer: str, nonce: int, batch_id: int | None) -> Transaction:
@@ -187,6 +181,17 @@ def fill(chain_id: int, signer: str, nonce: int, sign: Callable[[], Signed]) -> 
 def stored_for(chain_id: int, signer: str, nonce: int) -> list[Transaction]:
     """All that was ever signed for a nonce, the oldest first."""
     return _of_nonce(chain_id, signer, nonce)
+
+
+def hashes_for(batch_id: int) -> list[str]:
+    """Of all that was ever signed for a batch, under whichever nonce."""
+    return [row[0] for row in rows(Transaction.select(Transaction.hash).where(Transaction.batch == batch_id))]
+
+
+def reverted_count(batch_id: int) -> int:
+    """How many of a batch's transactions were mined in vain."""
+    mine = (Transaction.batch == batch_id) & (Transaction.state == TransactionState.REVERTED)
+    return int(Transaction.select().where(mine).count())
 
 
 def _of_nonce(chain_id: int, signer: str, nonce: int) -> list[Transaction]:

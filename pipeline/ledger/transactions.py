@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pipeline.database import transaction
 from pipeline.errors import TransactionReverted
@@ -55,6 +56,10 @@ def record_mined(transaction_id: int, mined: Mined) -> None:
         block_hash=mined.block_hash,
         missing_since=None,
     ).where(live).execute()
+    # What shares the nonce can not be mined as long as this one is.
+    Transaction.update(lost_at=time.time()).where(
+        _shares_nonce(row), Transaction.lost_at.is_null(), Transaction.state.in_(TransactionState.UNMINED)
+    ).execute()
     Batch.update(
         transaction_hash=row.hash,
         block_number=mined.block_number,
@@ -74,12 +79,22 @@ def record_unmined(transaction_id: int) -> None:
             state=TransactionState.SENT, block_number=None, block_hash=None, sent_at=0, sent_block=None
         )
         .where(Transaction.id == transaction_id, Transaction.state == TransactionState.MINED)
-        .returning(Transaction.batch)
-        .tuples()
+        .returning(Transaction)
     )
-    Batch.update(block_number=None, block_hash=None, block_time=None, confirmations=0).where(
-        Batch.id.in_([row[0] for row in moved]), Batch.state == BatchState.SUBMITTED
-    ).execute()
+    for row in moved:
+        Transaction.update(lost_at=None).where(_shares_nonce(row)).execute()
+        Batch.update(block_number=None, block_hash=None, block_time=None, confirmations=0).where(
+            Batch.id == row.batch_id, Batch.state == BatchState.SUBMITTED
+        ).execute()
+
+
+def _shares_nonce(row: Transaction) -> Any:
+    return (
+        (Transaction.chain_id == row.chain_id)
+        & (Transaction.signer == row.signer)
+        & (Transaction.nonce == row.nonce)
+        & (Transaction.id != row.id)
+    )
 
 
 @transaction

@@ -91,17 +91,19 @@ class RateLimit(dramatiq.Middleware):
             self._turn.release()
 
     def wait_for_slot(self, needed: Callable[[], bool]) -> bool:
-        """Wait until the limiter grants a slot.
+        """Wait until the limiter grants a slot, for something that is needed now.
 
         False when it is not needed any more, at shutdown, or after `PATIENCE_SECONDS`: what is
         ready has another message then.
         """
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while not self._stopping.is_set() and time.monotonic() < deadline and needed():
+        while not self._stopping.is_set() and time.monotonic() < deadline:
             wait_seconds = self.limiter.take()
             if wait_seconds == 0:
                 return True
             self._stopping.wait(min(wait_seconds, LONGEST_WAIT_SECONDS))
+            if not needed():
+                return False
         return False
 
     @staticmethod

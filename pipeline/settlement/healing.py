@@ -15,7 +15,7 @@ from pipeline.ledger import nonces, transactions
 from pipeline.ledger.nonces import Slot
 from pipeline.models import Transaction, TransactionState
 from pipeline.settlement.outcomes import stuck_subject
-from pipeline.settlement.view import View
+from pipeline.settlement.view import View, passed_over
 
 logger = logging.getLogger(__name__)
 
@@ -40,10 +40,11 @@ def heal(view: View) -> None:
         if not waiting:
             continue
         _note_head(waiting, view)
-        if signer == view.chain.signer_address:
-            _fill_gap(waiting[0], view)
-            _reprice_if_stuck(waiting[0], view)
-        _send_again(waiting, view)
+        with passed_over(waiting[0]):
+            if signer == view.chain.signer_address:
+                _fill_gap(waiting[0], view)
+                _reprice_if_stuck(waiting[0], view)
+            _send_again(waiting, view)
 
 
 def _waits(slot: Slot, view: View) -> bool:
@@ -123,7 +124,9 @@ def _sign(slot: Slot, view: View, fees: Fees) -> nonces.Signed:
         return view.chain.prepare_filler(slot.nonce, fees)
     assert slot.batch.merkle_root is not None  # noqa: S101 -- a submitted batch has one
     root = bytes.fromhex(slot.batch.merkle_root[2:])
-    return view.chain.prepare_anchor(root, slot.nonce, fees, to=slot.batch.contract_address)
+    return view.chain.prepare_anchor(
+        root, slot.nonce, fees, to=slot.batch.contract_address, gas_limit=slot.current.gas_limit
+    )
 
 
 def _fees_of(row: Transaction) -> Fees:

@@ -7,14 +7,7 @@ import logging
 from pipeline import attempts, holding, incidents, messages
 from pipeline.chain.blocks import Receipt
 from pipeline.chain.registry import RevertKind
-from pipeline.errors import (
-    ChainError,
-    NodeUnreachable,
-    NonceConflict,
-    NotAnIssuer,
-    StuckTransaction,
-    TransactionReverted,
-)
+from pipeline.errors import NonceConflict, NotAnIssuer, StuckTransaction, TransactionReverted
 from pipeline.ledger import incidents as ledger
 from pipeline.ledger import nonces, transactions
 from pipeline.ledger.attempts import FailedAttempt
@@ -28,6 +21,9 @@ logger = logging.getLogger(__name__)
 
 #: For so many seconds a nonce must be used without any receipt of ours: nodes lag, and disagree.
 MISSING_SECONDS = 10.0
+
+#: A batch that has reverted as often, though the same call would have succeeded, is given up.
+MAX_REVERTS = 3
 
 
 def look(slot: Slot, view: View) -> None:
@@ -96,17 +92,15 @@ def _reverted(slot: Slot, row: Transaction, receipt: Receipt, view: View) -> Non
     if batch is None:
         transactions.record_reverted(row.id)
         return
-    try:
-        revert = view.chain.revert(receipt)
-    except NodeUnreachable:
-        raise
-    except ChainError as exc:  # it can't tell yet: the next sweep asks again
-        logger.warning("why transaction %s failed is not known yet: %s", row.hash, exc.message)
-        return
+    revert = view.chain.revert(receipt)
     if revert.kind is RevertKind.NOT_AN_ISSUER:
         holding.hold(NotAnIssuer(f"{slot.signer}: transaction {row.hash} reverted: {revert.reason}"))
         transactions.record_reverted(row.id)
         nonces.write_again(batch.id, reason="NotAnIssuer")
+        return
+    if revert.kind is RevertKind.OVER and nonces.reverted_count(batch.id) < MAX_REVERTS:
+        transactions.record_reverted(row.id)
+        nonces.write_again(batch.id, reason="TransactionReverted")
         return
     if revert.kind is RevertKind.ALREADY_ANCHORED and _is_ours(slot, row, view):
         return
@@ -124,10 +118,10 @@ def _is_ours(slot: Slot, row: Transaction, view: View) -> bool:
     anchor = view.chain.registry.anchored_by(root)
     if anchor is None or anchor.issuer != slot.signer:
         return False
-    hash_ = view.chain.anchoring_transaction(root)
-    receipt = view.chain.receipts([hash_])[hash_] if hash_ else None
-    if receipt is None:
-        return True  # a reorg under way: the next sweep sees where it ends
+    receipt = _anchoring_receipt(slot.batch.id, root, view)
+    if receipt is None:  # a reorg under way, or a node that has forgotten: the next sweep asks again
+        logger.warning("the transaction that anchored root %s is not found", slot.batch.merkle_root)
+        return True
     view.read_blocks([receipt.block_number])
     if view.blocks[receipt.block_number] is None:
         return True
@@ -135,6 +129,16 @@ def _is_ours(slot: Slot, row: Transaction, view: View) -> bool:
     transactions.record_anchored(slot.batch.id, receipt.transaction_hash, _mined(receipt, view))
     _settle_if_deep(slot, receipt.block_number, view)
     return True
+
+
+def _anchoring_receipt(batch_id: int, root: bytes, view: View) -> Receipt | None:
+    """Of the transactions that were signed for the batch the one that has anchored it, else by the event."""
+    signed = view.chain.receipts(nonces.hashes_for(batch_id))
+    done = next((receipt for receipt in signed.values() if receipt and receipt.status == 1), None)
+    if done is not None:
+        return done
+    hash_ = view.chain.anchoring_transaction(root)
+    return view.chain.receipts([hash_])[hash_] if hash_ else None
 
 
 def _is_beyond_the_watch(number: int, view: View) -> bool:

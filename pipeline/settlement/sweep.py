@@ -14,7 +14,7 @@ from pipeline.ledger import incidents as ledger
 from pipeline.ledger.leases import held
 from pipeline.settings import get_settings
 from pipeline.settlement import healing, outcomes, watch
-from pipeline.settlement.view import View
+from pipeline.settlement.view import View, passed_over
 
 logger = logging.getLogger(__name__)
 
@@ -60,16 +60,17 @@ def _sweep(chain_id: int) -> None:
 
 def _look(chain_id: int, genesis_hash: str, watched: list[finality.Place]) -> None:
     chain = chain_client()
+    heads = chain.heads()
     found = chain.genesis_hash()
     if found != genesis_hash:
         holding.hold(ChainReset(chain_id, genesis_hash, found))
         return
-    heads = chain.heads()
     # Read after the head: whatever is in its block was stored before.
     slots = nonces.unsettled(chain_id)
     view = View.of(chain, chain_id, heads, slots, watched)
     watch.look(view, watched)
     for slot in slots:
-        outcomes.look(slot, view)
+        with passed_over(slot):
+            outcomes.look(slot, view)
     healing.heal(view)
     chains.mark_seen(chain_id, heads.head.number, heads.head.hash)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from pipeline.chain.blocks import Block, BlockReceiptsUnsupported, Heads, Receipt
 from pipeline.chain.client import ChainClient
+from pipeline.errors import ChainError, NodeUnreachable
 from pipeline.ledger import chains
 from pipeline.ledger.finality import Place
 from pipeline.ledger.nonces import Slot
 from pipeline.settings import get_settings
+
+logger = logging.getLogger(__name__)
 
 #: With more unmined transactions than this, whole blocks of receipts are read instead of each one's.
 SINGLE_RECEIPTS = 32
@@ -20,6 +25,17 @@ MAX_NEW_BLOCKS = 32
 
 #: Of how many of the lowest nonces the receipts are asked for, when whole blocks were read.
 LOWEST = 16
+
+
+@contextmanager
+def passed_over(slot: Slot) -> Iterator[None]:
+    """What the node can not tell of one nonce must not keep the others waiting: the next sweep asks again."""
+    try:
+        yield
+    except NodeUnreachable:
+        raise
+    except ChainError as exc:
+        logger.warning("nonce %d waits: %s", slot.nonce, exc.message, extra={"nonce": slot.nonce})
 
 
 @dataclass(slots=True)

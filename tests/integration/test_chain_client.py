@@ -12,12 +12,10 @@ import pytest
 from eth_account import Account as Key
 
 from pipeline.chain.answers import AnswerKind
-from pipeline.chain.blocks import Receipt
 from pipeline.chain.client import ChainClient
 from pipeline.chain.fees import GWEI
+from pipeline.chain.registry import Revert, RevertKind
 from pipeline.chain.signer import SignedTransaction
-from pipeline.chain.transaction import PreparedTransaction
-from pipeline.embedded.evm import EvmServer
 from pipeline.errors import (
     FeeCeiling,
     InsufficientFunds,
@@ -29,26 +27,8 @@ from pipeline.errors import (
     WrongChain,
 )
 from pipeline.settings import Settings
+from tests.chain import AnyServer, mined, new_client, registered
 from tests.servers.anvil import Anvil
-
-AnyServer = Anvil | EvmServer
-
-
-def new_client(server: AnyServer, **more: Any) -> ChainClient:
-    """A client of the server's funded account; ``more`` are other settings."""
-    usual = {
-        "blockchain_rpc_url": server.rpc_url,
-        "blockchain_chain_id": server.chain_id,
-        "blockchain_private_key": server.private_key,
-    }
-    return ChainClient.from_settings(Settings(**{**usual, **more}))
-
-
-def registered(server: AnyServer, **more: Any) -> ChainClient:
-    """A client with a fresh registry."""
-    return new_client(
-        server, blockchain_contract_address=new_client(server).deploy().contract_address, **more
-    )
 
 
 @pytest.fixture(params=["anvil", "evm_server"])
@@ -56,14 +36,6 @@ def server(request: pytest.FixtureRequest) -> AnyServer:
     """Each kind of node."""
     found: AnyServer = request.getfixturevalue(request.param)
     return found
-
-
-def mined(client: ChainClient, transaction: PreparedTransaction) -> Receipt:
-    """The receipt, once there is one; the test's time-out ends the wait."""
-    while True:
-        receipt = client.receipts([transaction.hash])[transaction.hash]
-        if receipt is not None:
-            return receipt
 
 
 # --- deploy, anchor, read ------------------------------------------------------------------------
@@ -203,7 +175,7 @@ def test_why_a_transaction_failed(server: AnyServer) -> None:
     assert mined(client, first).status == 1
     receipt = mined(client, second)
     assert receipt.status == 0
-    assert client.revert_reason(receipt) == "already anchored"
+    assert client.revert(receipt) == Revert(RevertKind.ALREADY_ANCHORED, "already anchored")
 
 
 # --- guards --------------------------------------------------------------------------------------

@@ -31,8 +31,8 @@ def test_a_replacement_has_the_same_nonce(ledger: str) -> None:
     assert slot.hashes == [Transaction.get_by_id(rows.transaction_id).hash, stored.hash]
     assert slot.current.id == stored.id
     assert Batch.get_by_id(rows.batch_id).transaction_hash == stored.hash
-    assert nonces.unmined_count(ACCOUNT.chain_id) == 1
-    assert nonces.reserved_wei(ACCOUNT.chain_id, ACCOUNT.signer) == 60_000 * 2 * 10**9
+    assert nonces.in_flight(ACCOUNT.chain_id).count == 1
+    assert nonces.in_flight(ACCOUNT.chain_id, ACCOUNT.signer).reserved_wei == 60_000 * 2 * 10**9
 
 
 def test_replaced_once_by_many(ledger: str) -> None:
@@ -60,7 +60,7 @@ def test_the_original_is_mined_instead(ledger: str) -> None:
     rows = written()
     nonces.replace(only_slot(), dearer)
     transactions.record_mined(rows.transaction_id, MINED)
-    assert nonces.unmined_count(ACCOUNT.chain_id) == 0
+    assert nonces.in_flight(ACCOUNT.chain_id).count == 0
     assert Batch.get_by_id(rows.batch_id).transaction_hash == Transaction.get_by_id(rows.transaction_id).hash
     mined = only_slot().mined
     assert mined is not None
@@ -77,7 +77,7 @@ def test_a_lost_nonce_frees_the_batch(ledger: str) -> None:
     write = Write.get_by_id(rows.write_id)
     assert (write.state, write.attempts) == (State.VERIFIED, 1)
     assert nonces.unsettled(ACCOUNT.chain_id) == []
-    assert nonces.unmined_count(ACCOUNT.chain_id) == 0
+    assert nonces.in_flight(ACCOUNT.chain_id).count == 0
     ready = batches.next_ready()
     assert ready is not None
     assert ready.id == rows.batch_id
@@ -129,4 +129,4 @@ def test_never_more_in_flight_than_allowed(ledger: str) -> None:
     )
     assert sum(outcomes) == 5
     assert Batch.select().where(Batch.state == BatchState.SUBMITTED).count() == 5
-    assert nonces.unmined_count(ACCOUNT.chain_id, ACCOUNT.signer) == 5
+    assert nonces.in_flight(ACCOUNT.chain_id, ACCOUNT.signer).count == 5

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.chain.fees import GWEI, Fees, next_base_fee_wei, offer, usual_tip_wei
+from pipeline.chain.fees import GWEI, Fees, next_base_fee_wei, offer, replacement, usual_tip_wei
 from pipeline.chain.rpc import RpcError
 from pipeline.errors import FeeCeiling
 
@@ -75,3 +75,76 @@ def test_the_next_blocks_base_fee_counts() -> None:
     assert next_base_fee_wei(history((1, 0.5)), head) == 9
     assert next_base_fee_wei(RpcError("no such method"), head) == 7
     assert next_base_fee_wei(history((1, 0.5)), {}) is None
+
+
+# --- replacements --------------------------------------------------------------------------------
+
+CEILING_WEI = 200 * GWEI
+
+
+@pytest.mark.parametrize(
+    ("previous", "market", "expected"),
+    [
+        # The market is where it was: an eighth more of both.
+        (Fees(80, 8), (10, 2), Fees(90, 9)),
+        # Rounded up, and never by less than 1 wei: geth takes no equal fee.
+        (Fees(81, 1), (10, 1), Fees(92, 2)),
+        (Fees(1, 0), (0, 0), Fees(2, 1)),
+        # The market asks for more.
+        (Fees(80, 8), (100, 20), Fees(220, 20)),
+        # A gas price.
+        (Fees(80, 80, legacy=True), (None, 10), Fees(90, 90, legacy=True)),
+        (Fees(80, 80, legacy=True), (None, 300), Fees(300, 300, legacy=True)),
+        # Signed before the chain had a base fee: it stays a gas price.
+        (Fees(80, 80, legacy=True), (100, 20), Fees(190, 190, legacy=True)),
+    ],
+)
+def test_a_replacement_is_an_eighth_dearer_or_what_the_chain_asks_for(
+    previous: Fees, market: tuple[int | None, int], expected: Fees
+) -> None:
+    """Whichever is more."""
+    assert replacement(previous, *market, ceiling_wei=CEILING_WEI) == expected
+
+
+def test_the_room_of_a_replacement_is_clamped_by_the_ceiling() -> None:
+    """An eighth more is below it, twice the base fee is not."""
+    fees = replacement(Fees(100 * GWEI, GWEI), 120 * GWEI, GWEI, ceiling_wei=CEILING_WEI)
+    assert fees == Fees(CEILING_WEI, GWEI * 9 // 8)
+
+
+@pytest.mark.parametrize(
+    ("previous", "base_fee_wei", "needed"),
+    [
+        (Fees(180 * GWEI, GWEI), 10 * GWEI, "202.5"),
+        (Fees(100 * GWEI, GWEI), 210 * GWEI, "211.125"),
+        (Fees(190 * GWEI, 190 * GWEI, legacy=True), None, "213.75"),
+    ],
+)
+def test_a_replacement_above_the_ceiling_is_refused(
+    previous: Fees, base_fee_wei: int | None, needed: str
+) -> None:
+    """An eighth more is above it, or the chain asks for more than it: with both amounts in the message."""
+    with pytest.raises(FeeCeiling, match=rf"to pay {needed}, BLOCKCHAIN_MAX_FEE_GWEI is 200$"):
+        replacement(previous, base_fee_wei, GWEI, ceiling_wei=CEILING_WEI)
+
+
+@given(AMOUNTS_WEI, AMOUNTS_WEI, st.none() | AMOUNTS_WEI, AMOUNTS_WEI, AMOUNTS_WEI, st.booleans())
+def test_no_replacement_is_too_cheap_or_above_the_ceiling(
+    cap_wei: int, tip_wei: int, base_fee_wei: int | None, market_tip_wei: int, ceiling_wei: int, legacy: bool
+) -> None:
+    """Both fields an eighth up, tip ≤ cap ≤ ceiling, enough for the next block; or there is none."""
+    tip_wei = cap_wei if legacy else min(tip_wei, cap_wei)
+    try:
+        fees = replacement(
+            Fees(cap_wei, tip_wei, legacy=legacy), base_fee_wei, market_tip_wei, ceiling_wei=ceiling_wei
+        )
+    except FeeCeiling:
+        tip_now_wei = max(market_tip_wei, tip_wei + max(-(-tip_wei // 8), 1))
+        assert max(cap_wei * 9 / 8 + 1, (base_fee_wei or 0) + tip_now_wei) > ceiling_wei
+    else:
+        assert fees.legacy == (legacy or base_fee_wei is None)
+        for before_wei, after_wei in ((cap_wei, fees.max_fee_wei), (tip_wei, fees.tip_wei)):
+            assert after_wei > before_wei
+            assert 8 * after_wei >= 9 * before_wei
+        assert fees.tip_wei <= fees.max_fee_wei <= ceiling_wei
+        assert (base_fee_wei or 0) + market_tip_wei <= fees.max_fee_wei
