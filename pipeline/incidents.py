@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import logging
+import time
 
 from pipeline import alerts
 from pipeline.errors import PipelineError
 from pipeline.ledger import incidents
+from pipeline.models import Incident
 
 logger = logging.getLogger(__name__)
+
+#: Whoever has met an incident raises its alert within so many seconds, or is dead.
+LEFT_AFTER_SECONDS = 10.0
 
 
 def report(error: PipelineError, *, subject: str, level: str = "error", over: bool = False) -> None:
@@ -16,20 +21,25 @@ def report(error: PipelineError, *, subject: str, level: str = "error", over: bo
 
     ``level``: "error", or "fatal" for what needs a human now. ``over``: it is an event and lasts no time.
     """
-    if incidents.begin(error.code, subject, error.message, level=level):
-        logger.error("%s: %s", error.code, error.message, extra={"error": error.code})
+    incident = incidents.begin(error.code, subject, error.message, level=level)
     if over:
         incidents.end(error.code, subject)
-    alert_all()
+    if incident is not None:
+        logger.error("%s: %s", error.code, error.message, extra={"error": error.code})
+        _alert(incident)
 
 
-def alert_all() -> None:
-    """Raise the alerts that have not left yet; a repeat has the same event id."""
-    for incident in incidents.not_alerted():
-        alerts.capture_incident(
-            event_id=incident.event_id,
-            error_class=incident.kind,
-            message=incident.message,
-            level=incident.level,
-        )
-        incidents.mark_alerted(incident.id)
+def alert_left_ones() -> None:
+    """Raise the alerts of processes that died before they could; a repeat has the same event id."""
+    for incident in incidents.not_alerted(opened_before=time.time() - LEFT_AFTER_SECONDS):
+        _alert(incident)
+
+
+def _alert(incident: Incident) -> None:
+    alerts.capture_incident(
+        event_id=incident.event_id,
+        error_class=incident.kind,
+        message=incident.message,
+        level=incident.level,
+    )
+    incidents.mark_alerted(incident.id)

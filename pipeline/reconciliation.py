@@ -40,7 +40,7 @@ def reconcile() -> None:
         for priority in ("urgent", "normal"):
             _send_writes(client, priority, since)
         _send_batches(client, since)
-    for cause_id in dead_letters.causes_not_alerted():
+    for cause_id in dead_letters.causes_not_alerted(created_before=time.time() - LOST_AFTER_SECONDS):
         messages.send("dead_letter", cause_id)
     _replay_after_outage()
 

@@ -251,10 +251,13 @@ def replayable_after_outage(limit: int) -> list[int]:
     return [row[0] for row in rows(query)]
 
 
-def causes_not_alerted(limit: int = 100) -> list[str]:
-    """Causes for which no alert has been raised yet."""
+def causes_not_alerted(*, created_before: float, limit: int = 100) -> list[str]:
+    """Causes of before that time for which no alert has been raised yet."""
     query = (
-        DeadLetter.select(DeadLetter.cause_id).where(DeadLetter.alerted_at.is_null()).distinct().limit(limit)
+        DeadLetter.select(DeadLetter.cause_id)
+        .where(DeadLetter.alerted_at.is_null(), DeadLetter.created_at < created_before)
+        .distinct()
+        .limit(limit)
     )
     return [row[0] for row in rows(query)]
 

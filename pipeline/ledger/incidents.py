@@ -27,14 +27,14 @@ SAME_WITHIN_SECONDS = 600.0
 
 
 @transaction
-def begin(kind: str, subject: str, message: str, *, level: str = "error") -> bool:
-    """Record an incident; False when it is under way already, or was until a moment ago."""
+def begin(kind: str, subject: str, message: str, *, level: str = "error") -> Incident | None:
+    """Record an incident; None when it is under way already, or was until a moment ago."""
     mine = (Incident.kind == kind) & (Incident.subject == subject)
     recent = Incident.closed_at.is_null() | (Incident.closed_at > time.time() - SAME_WITHIN_SECONDS)
     row = Incident.select(Incident.id).where(mine, recent).order_by(Incident.id.desc()).tuples().first()
     if row is not None:
         Incident.update(closed_at=None, message=message).where(Incident.id == row[0]).execute()
-        return False
+        return None
     new = {
         "event_id": uuid4().hex,
         "kind": kind,
@@ -43,7 +43,8 @@ def begin(kind: str, subject: str, message: str, *, level: str = "error") -> boo
         "message": message,
         "opened_at": time.time(),
     }
-    return bool(list(Incident.insert(new).on_conflict_ignore().returning(Incident.id).tuples()))
+    made: list[Incident] = list(Incident.insert(new).on_conflict_ignore().returning(Incident))
+    return made[0] if made else None
 
 
 @transaction
@@ -88,9 +89,10 @@ def under_way() -> list[Incident]:
     return list(Incident.select().where(Incident.closed_at.is_null()).order_by(Incident.id))
 
 
-def not_alerted(limit: int = 100) -> list[Incident]:
-    """Those of which nobody has been told."""
-    return list(Incident.select().where(Incident.alerted_at.is_null()).order_by(Incident.id).limit(limit))
+def not_alerted(*, opened_before: float, limit: int = 100) -> list[Incident]:
+    """Those of before that time of which nobody has been told."""
+    mine = Incident.alerted_at.is_null() & (Incident.opened_at < opened_before)
+    return list(Incident.select().where(mine).order_by(Incident.id).limit(limit))
 
 
 @transaction

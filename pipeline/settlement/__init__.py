@@ -6,6 +6,7 @@ One sweep for all of them, so that the width of the pipe is not the number of th
 * ``view``      the chain at one moment
 * ``outcomes``  a nonce was used: by a transaction of ours, in vain, or by somebody else's
 * ``watch``     confirmed blocks that a reorg takes away
+* ``pace``      when the next sweep is due
 * ``healing``   bytes that go out again, gaps that are filled, fees that are raised
 """
 

@@ -13,7 +13,7 @@ from pipeline.ledger import chains, finality, nonces
 from pipeline.ledger import incidents as ledger
 from pipeline.ledger.leases import held
 from pipeline.settings import get_settings
-from pipeline.settlement import healing, outcomes, watch
+from pipeline.settlement import healing, outcomes, pace, watch
 from pipeline.settlement.view import View, passed_over
 
 logger = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ def settle() -> None:
         return
     with held("settle", seconds=LEASE_SECONDS) as mine:
         if mine:
-            incidents.alert_all()
+            incidents.alert_left_ones()
             _sweep(settings.blockchain_chain_id)
 
 
@@ -74,3 +74,6 @@ def _look(chain_id: int, genesis_hash: str, watched: list[finality.Place]) -> No
             outcomes.look(slot, view)
     healing.heal(view)
     chains.mark_seen(chain_id, heads.head.number, heads.head.hash)
+    pace.saw(heads.head)
+    if nonces.unsettled(chain_id):
+        pace.ask_for_the_next()

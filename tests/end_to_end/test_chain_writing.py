@@ -17,7 +17,10 @@ from tests.servers.fault_proxy import FaultProxy
 from tests.truth import assert_truthful
 from tests.waiting import until
 
-pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+pytestmark = [
+    pytest.mark.parametrize("database_url", ["postgresql"], indirect=True),
+    pytest.mark.timeout(900),  # in full size
+]
 
 #: Of limits that are not what is tested.
 UNLIMITED = {"rate_limit_max": 10_000, "batch_max_size": 1}

@@ -299,10 +299,11 @@ def test_one_cause_for_a_batch(ledger: str) -> None:
     cause = dead_letters.cause_of(outcome.cause_id)
     assert cause is not None
     assert (cause.count, cause.batch_id, cause.attempts, cause.permanent) == (3, batch_id, 1, True)
-    assert dead_letters.causes_not_alerted() == [outcome.cause_id]
+    assert dead_letters.causes_not_alerted(created_before=time.time() + 1) == [outcome.cause_id]
+    assert dead_letters.causes_not_alerted(created_before=time.time() - 10) == []
     dead_letters.mark_alerted(outcome.cause_id)
     assert dead_letters.cause_of(outcome.cause_id) is None
-    assert dead_letters.causes_not_alerted() == []
+    assert dead_letters.causes_not_alerted(created_before=time.time() + 1) == []
 
 
 def test_replayed_after_an_outage(ledger: str) -> None:

@@ -1,0 +1,33 @@
+"""When the next sweep is due: the ticker comes every two seconds, a faster chain has more to say."""
+
+from __future__ import annotations
+
+import time
+
+from pipeline import messages
+from pipeline.chain.blocks import Block
+
+#: The ticker's own interval, in seconds, and the shortest one that is asked for.
+TICK_SECONDS, SHORTEST_SECONDS = 2.0, 0.25
+
+_newest: Block | None = None
+_block_seconds = TICK_SECONDS
+_asked_until = 0.0
+
+
+def saw(head: Block) -> None:
+    """Learn from the newest block how long a block takes."""
+    global _newest, _block_seconds
+    if _newest is not None and head.number > _newest.number:
+        _block_seconds = (head.timestamp - _newest.timestamp) / (head.number - _newest.number)
+    _newest = head
+
+
+def ask_for_the_next() -> None:
+    """Have a sweep made when the next block is due, if that is before the ticker comes; one at a time."""
+    global _asked_until
+    if _block_seconds >= TICK_SECONDS or time.monotonic() < _asked_until:
+        return
+    delay_seconds = max(_block_seconds, SHORTEST_SECONDS)
+    _asked_until = time.monotonic() + delay_seconds
+    messages.send("settle", delay_ms=int(delay_seconds * 1000))
