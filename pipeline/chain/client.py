@@ -233,11 +233,7 @@ class ChainClient:
 
     def blocks(self, numbers: Sequence[int]) -> dict[int, Block | None]:
         """The canonical blocks at those heights, None above the head; one HTTP request a hundred."""
-        found = self._all([("eth_getBlockByNumber", [hex(number), False]) for number in numbers])
-        return {
-            number: Block.from_rpc(block) if block else None
-            for number, block in zip(numbers, found, strict=True)
-        }
+        return self.receipts_and_blocks([], numbers)[1]
 
     def finalized_number(self) -> int | None:
         """The height that the node calls final; None where it serves no such thing."""
@@ -261,11 +257,19 @@ class ChainClient:
 
     def receipts(self, hashes: Sequence[str]) -> dict[str, Receipt | None]:
         """The receipts of these transactions, None for one in no block; one HTTP request a hundred."""
-        found = self._all([("eth_getTransactionReceipt", [hash_]) for hash_ in hashes])
-        return {
-            hash_: Receipt.from_rpc(receipt) if receipt and receipt.get("blockHash") else None
-            for hash_, receipt in zip(hashes, found, strict=True)
-        }
+        return self.receipts_and_blocks(hashes, [])[0]
+
+    def receipts_and_blocks(
+        self, hashes: Sequence[str], numbers: Sequence[int]
+    ) -> tuple[dict[str, Receipt | None], dict[int, Block | None]]:
+        """`receipts` and `blocks` in one HTTP request: of one node, where several stand behind a URL."""
+        found = self._all(
+            [
+                *(("eth_getTransactionReceipt", [hash_]) for hash_ in hashes),
+                *(("eth_getBlockByNumber", [hex(number), False]) for number in numbers),
+            ]
+        )
+        return _receipts(hashes, found[: len(hashes)]), _blocks(numbers, found[len(hashes) :])
 
     def is_anchored(self, root: bytes) -> bool:
         """Whether the registry has this Merkle root, whoever anchored it."""
@@ -286,6 +290,19 @@ class ChainClient:
             if isinstance(result, RpcError):
                 raise result
         return results
+
+
+def _receipts(hashes: Sequence[str], found: Sequence[Any]) -> dict[str, Receipt | None]:
+    return {
+        hash_: Receipt.from_rpc(receipt) if receipt and receipt.get("blockHash") else None
+        for hash_, receipt in zip(hashes, found, strict=True)
+    }
+
+
+def _blocks(numbers: Sequence[int], found: Sequence[Any]) -> dict[int, Block | None]:
+    return {
+        number: Block.from_rpc(block) if block else None for number, block in zip(numbers, found, strict=True)
+    }
 
 
 def _result(answer: Any) -> Any:

@@ -23,6 +23,9 @@ SINGLE_RECEIPTS = 32
 #: More new blocks than this are not read one by one.
 MAX_NEW_BLOCKS = 32
 
+#: How often receipts that must be there are asked for again.
+TRIES = 2
+
 #: Of how many of the lowest nonces the receipts are asked for, when whole blocks were read.
 LOWEST = 16
 
@@ -63,15 +66,17 @@ class View:
         moved = seen is None or seen[1] != heads.head.hash
         chain.new_head(heads.head.number)
         view = cls(chain, chain_id, heads, _final_height(heads), slots, {}, moved=moved)
-        if moved:
-            view._read_receipts(slots, seen)
-        elif used := [slot for slot in slots if slot.nonce < view.heads_of(slot.signer).mined_nonce]:
-            view.receipts = view._single_receipts(used)
-        heights = {receipt.block_number for receipt in view.receipts.values()}
+        heights = {place[0] for slot in slots if (place := slot.place) is not None}
         if moved:
             heights |= {place.block_number for place in watched}
-        heights |= {place[0] for slot in slots if (place := slot.place) is not None}
-        view.read_blocks(heights)
+        used = [slot for slot in slots if slot.nonce < view.heads_of(slot.signer).mined_nonce]
+        if moved or used:
+            heights |= _new_heights(seen, heads)
+            view._read_receipts(slots if moved else used, seen, heights)
+            view._ask_again(used, heights)
+        else:
+            view.read_blocks(heights)
+        view.read_blocks({receipt.block_number for receipt in view.receipts.values()})
         return view
 
     def heads_of(self, signer: str) -> Heads:
@@ -84,7 +89,7 @@ class View:
 
     def read_blocks(self, heights: Iterable[int]) -> None:
         """Learn the canonical blocks at these heights."""
-        unknown = sorted(set(heights) - set(self.blocks))
+        unknown = sorted(height for height in set(heights) if self.blocks.get(height) is None)
         if unknown:
             self.blocks |= self.chain.blocks(unknown)
 
@@ -106,16 +111,16 @@ class View:
         """How many blocks there are from that one to the head, both counted."""
         return self.heads.head.number - number + 1
 
-    def _read_receipts(self, slots: list[Slot], seen: tuple[int, str] | None) -> None:
+    def _read_receipts(self, slots: list[Slot], seen: tuple[int, str] | None, heights: set[int]) -> None:
         hashes = {hash_ for slot in slots for hash_ in slot.hashes}
         blocks = self._new_blocks(seen) if len(hashes) > SINGLE_RECEIPTS else None
         if blocks is None:
-            self.receipts = self._single_receipts(slots)
+            self._read_single_receipts(slots, heights)
             return
         self.receipts = {hash_: receipt for hash_, receipt in blocks.items() if hash_ in hashes}
         left = [slot for slot in slots if not any(hash_ in self.receipts for hash_ in slot.hashes)]
         mined = [slot for slot in left if slot.mined is not None]
-        self.receipts |= self._single_receipts(mined + [slot for slot in left if slot.mined is None][:LOWEST])
+        self._read_single_receipts(mined + [slot for slot in left if slot.mined is None][:LOWEST], heights)
 
     def _new_blocks(self, seen: tuple[int, str] | None) -> dict[str, Receipt] | None:
         """All receipts of the blocks since the last sweep; None when they can not be told so."""
@@ -137,10 +142,30 @@ class View:
             receipt.transaction_hash: receipt for receipts in found.values() for receipt in receipts or ()
         }
 
-    def _single_receipts(self, slots: Iterable[Slot]) -> dict[str, Receipt]:
+    def _ask_again(self, used: list[Slot], heights: set[int]) -> None:
+        """One node says that these nonces are used; one that lags may have answered for their receipts."""
+        for _ in range(TRIES):
+            left = [slot for slot in used if not any(map(self.receipt_in_chain, slot.hashes))]
+            if not left:
+                return
+            self._read_single_receipts(left, heights)
+
+    def _read_single_receipts(self, slots: Iterable[Slot], heights: set[int]) -> None:
+        """Together with the blocks that they may be in, so that one node has to agree with itself."""
         hashes = [hash_ for slot in slots for hash_ in slot.hashes]
-        found = self.chain.receipts(hashes) if hashes else {}
-        return {hash_: receipt for hash_, receipt in found.items() if receipt is not None}
+        unknown = sorted(height for height in heights if self.blocks.get(height) is None)
+        if not hashes and not unknown:
+            return
+        receipts, blocks = self.chain.receipts_and_blocks(hashes, unknown)
+        self.receipts |= {hash_: receipt for hash_, receipt in receipts.items() if receipt is not None}
+        self.blocks |= blocks
+
+
+def _new_heights(seen: tuple[int, str] | None, heads: Heads) -> set[int]:
+    """Those of the newest blocks, in which what was not mined so far may be."""
+    head = heads.head.number
+    lowest = head - MAX_NEW_BLOCKS + 1 if seen is None else max(seen[0], head - MAX_NEW_BLOCKS + 1)
+    return set(range(max(min(lowest, head), 0), head + 1))
 
 
 def _final_height(heads: Heads) -> int:

@@ -1,0 +1,262 @@
+"""Promise: a sweep learns what became of every transaction with few requests, and believes no single node."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from pipeline import chain_writing, verification
+from pipeline.chain.client import ChainClient, chain_client
+from pipeline.completion import complete
+from pipeline.ledger import batches, nonces
+from pipeline.ledger.batches import Account
+from pipeline.models import Batch, BatchState, State, Transaction, TransactionState, Write
+from pipeline.settings import get_settings
+from pipeline.settlement import outcomes, settle, sweep
+from tests.issuer import chain_variables, queue_documents
+from tests.servers.anvil import Anvil
+from tests.servers.fault_proxy import FaultProxy
+from tests.truth import assert_truthful
+
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+
+@pytest.fixture
+def use(client: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Make the arguments this process's settings."""
+
+    def set_all(**variables: object) -> None:
+        for name, value in variables.items():
+            monkeypatch.setenv(name.upper(), str(value))
+        get_settings.cache_clear()
+        chain_client.cache_clear()
+
+    yield set_all
+    chain_client.cache_clear()
+
+
+@pytest.fixture
+def proxy(use: Callable[..., None], anvil: Anvil, start_fault_proxy: Callable[..., FaultProxy]) -> FaultProxy:
+    """Before an anvil that mines only when it is told to; settings of single writes through it."""
+    found = start_fault_proxy(anvil.rpc_url, anvil.rpc_url)
+    use(**chain_variables(anvil, rpc_url=found.url), batch_max_size=1, rate_limit_max=10_000)
+    use(blockchain_max_in_flight=500)
+    anvil.rpc("evm_setAutomine", False)
+    return found
+
+
+def write(count: int, *, start: int = 0) -> None:
+    """Queue, verify and send that many."""
+    queue_documents(count, start=start)
+    verification.verify([row.id for row in Write.select(Write.id).where(Write.state == State.QUEUED)])
+    while chain_writing.write_next():
+        pass
+
+
+def settle_and_complete() -> None:
+    """One sweep, and what follows from it."""
+    settle()
+    for batch in list(Batch.select().where(Batch.state == BatchState.SETTLED)):
+        complete(batch.id)
+
+
+def confirmed() -> int:
+    """How many are confirmed."""
+    return Write.select().where(Write.state == State.CONFIRMED).count()
+
+
+def test_whole_blocks_of_receipts(proxy: FaultProxy, anvil: Anvil) -> None:
+    """Of 60 transactions in a block each receipt comes with the block's, in a handful of requests."""
+    write(60)
+    settle()
+    anvil.mine()
+    proxy.counts.clear()
+    before = proxy.http_requests
+    settle_and_complete()
+    assert confirmed() == 60
+    assert (proxy.counts["eth_getBlockReceipts"], proxy.counts["eth_getTransactionReceipt"]) == (1, 0)
+    assert proxy.http_requests - before <= 6
+
+
+def test_single_receipts_where_blocks_of_them_are_not_served(proxy: FaultProxy, anvil: Anvil) -> None:
+    """The node is asked once for what it does not have."""
+    proxy.do_not_serve("eth_getBlockReceipts")
+    write(60)
+    settle()
+    for _ in range(2):
+        anvil.mine()
+        settle_and_complete()
+    assert confirmed() == 60
+    assert proxy.counts["eth_getBlockReceipts"] == 1
+
+
+def test_next_to_nothing_when_idle(
+    proxy: FaultProxy, anvil: Anvil, use: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With nothing on its way no node is asked, but for a look at the newest final block now and then."""
+    use(blockchain_reorg_watch_blocks=0)
+    write(1)
+    for _ in range(3):
+        anvil.mine()
+        settle_and_complete()
+    assert confirmed() == 1
+    before = proxy.http_requests
+    for _ in range(20):
+        settle()
+    assert proxy.http_requests == before
+    monkeypatch.setattr(sweep, "IDLE_LOOK_SECONDS", 0.0)
+    settle()
+    assert 0 < proxy.http_requests - before <= 3
+
+
+def test_no_new_block_costs_one_request(proxy: FaultProxy) -> None:
+    """What waits for a block is not asked for again and again."""
+    write(40)
+    settle()
+    before = proxy.http_requests
+    settle()
+    assert proxy.http_requests - before == 1
+
+
+def test_a_node_that_lags_makes_nothing_dropped(
+    proxy: FaultProxy, anvil: Anvil, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The nonce is used, says one; no receipt, says the other: nothing is lost, and nothing unconfirmed."""
+    monkeypatch.setattr(outcomes, "MISSING_SECONDS", 0.0)
+    write(3)
+    proxy.freeze(1)
+    anvil.mine()
+    proxy.alternate = True
+    deadline = time.monotonic() + 30
+    states: set[str] = set()
+    chance = random.Random(5)
+    while confirmed() < 3 and time.monotonic() < deadline:
+        settle_and_complete()
+        if chance.random() < 0.5:
+            chain_client().head()  # others ask too: not always the same node gets the same question
+        states |= {row.state for row in Write.select(Write.state)}
+    assert confirmed() == 3
+    for _ in range(6):
+        settle_and_complete()
+        assert confirmed() == 3
+    assert states <= {State.WRITTEN, State.CONFIRMED}
+    assert Transaction.select().where(Transaction.lost_at.is_null(False)).count() == 0
+    assert_truthful(anvil, chain_settings())
+
+
+def chain_settings() -> dict[str, Any]:
+    """This process's settings of the chain."""
+    found = get_settings()
+    key = found.blockchain_private_key
+    assert key is not None
+    return {
+        "blockchain_chain_id": found.blockchain_chain_id,
+        "blockchain_contract_address": found.blockchain_contract_address,
+        "blockchain_private_key": key.get_secret_value(),
+    }
+
+
+def test_anchored_already_by_an_earlier_transaction_of_ours(proxy: FaultProxy, anvil: Anvil) -> None:
+    """The root is on the chain, whatever a second transaction says: confirmed under the first one's hash."""
+    write(1)
+    first = Transaction.get()
+    anvil.mine()
+    # As if its nonce had been taken for lost, and the batch written anew.
+    Transaction.update(lost_at=time.time()).execute()
+    nonces.write_again(first.batch_id, reason="test")
+    chain = chain_client()
+    account = Account(chain.chain_id, chain.signer_address, chain.contract_address)
+    second = batches.submit(
+        first.batch_id,
+        account,
+        nonce_floor=0,
+        sign=lambda root, nonce: chain.prepare_anchor(root, nonce, chain.fees(), gas_limit=100_000),
+    )
+    assert second is not None
+    anvil.rpc("eth_sendRawTransaction", second.raw_transaction)
+    anvil.mine()
+    settle_and_complete()
+    assert confirmed() == 1
+    assert Batch.get().transaction_hash == first.hash
+    assert Transaction.get_by_id(second.id).state == TransactionState.REVERTED
+
+
+def test_a_revert_is_final_before_anything_fails(
+    proxy: FaultProxy, anvil: Anvil, use: Callable[..., None]
+) -> None:
+    """Out of gas: pending as long as a reorg could still let it succeed, then failed, with a dead letter."""
+    use(blockchain_reorg_watch_blocks=5)
+    write_with_little_gas()
+    for _ in range(5):
+        anvil.mine()
+        settle()
+        assert Write.get().state == State.WRITTEN
+    anvil.mine()
+    settle()
+    write_ = Write.get()
+    assert (write_.state, write_.error_code, write_.attempts) == (State.FAILED, "TransactionReverted", 1)
+    assert_truthful(anvil, chain_settings())
+
+
+def write_with_little_gas() -> None:
+    """One whose transaction is taken, and runs out of gas."""
+    queue_documents(1)
+    verification.verify([row.id for row in Write.select(Write.id)])
+    chain = chain_client()
+    chain.check_guards()
+    account = Account(chain.chain_id, chain.signer_address, chain.contract_address)
+    batch_id = Batch.get().id
+    from pipeline.ledger import chains
+
+    chains.remember(chain.chain_id, chain.genesis_hash())
+    stored = batches.submit(
+        batch_id,
+        account,
+        nonce_floor=chain.transaction_counts()[0],
+        sign=lambda root, nonce: chain.prepare_anchor(root, nonce, chain.fees(), gas_limit=25_000),
+    )
+    assert stored is not None
+    assert chain.send(bytes.fromhex(stored.raw_transaction[2:])).taken
+
+
+def test_a_chain_without_base_fee(
+    use: Callable[..., None],
+    start_anvil: Callable[..., Anvil],
+    start_fault_proxy: Callable[..., FaultProxy],
+    client: Any,
+) -> None:
+    """Gas prices instead, in the first transaction and in its replacement."""
+    anvil = start_anvil(more=["--hardfork", "berlin"])
+    proxy = start_fault_proxy(anvil.rpc_url, strict_replacements=True)
+    use(**chain_variables(anvil, rpc_url=proxy.url), batch_max_size=1)
+    anvil.rpc("evm_setAutomine", False)
+    write(1)
+    proxy.answer_error("eth_sendRawTransaction", "transaction underpriced")
+    Transaction.update(state=TransactionState.SIGNED, sent_at=0).execute()
+    settle()
+    original, replacement = Transaction.select().order_by(Transaction.id)
+    assert original.raw_transaction[:4] > "0xc0"
+    assert replacement.raw_transaction[:4] > "0xc0"
+    assert int(replacement.max_fee_wei) * 8 >= int(original.max_fee_wei) * 9
+    anvil.mine()
+    settle_and_complete()
+    assert Batch.get().transaction_hash == replacement.hash
+
+
+def test_finalized(use: Callable[..., None], start_anvil: Callable[..., Anvil], client: Any) -> None:
+    """Confirmed once the node calls the block final, and not before."""
+    anvil = start_anvil(slots_in_an_epoch=2)
+    use(**chain_variables(anvil), blockchain_confirmations="finalized")
+    write(1)
+    settle_and_complete()
+    assert confirmed() == 0
+    found = ChainClient(get_settings())
+    while (found.heads().finalized or 0) < int(Batch.get().block_number or 0):
+        anvil.mine()
+        settle_and_complete()
+    settle_and_complete()
+    assert confirmed() == 1
