@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pipeline.database import reading
 from pipeline.errors import NotAnchored, UnknownCredential
 from pipeline.models import Batch, State, Write
 from pipeline.receipt import Anchoring, build_receipt
@@ -11,6 +12,7 @@ from pipeline.settings import get_settings
 from pipeline.status import NEWEST_FIRST, tree_of
 
 
+@reading
 def receipt_of(credential_id: str) -> dict[str, Any]:
     """The receipt of the credential's newest completed write.
 

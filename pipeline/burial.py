@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from pipeline import alerts
-from pipeline.completion import QUEUES, keep_results
+from pipeline.completion import keep_results
 from pipeline.errors import WriteFailed
 from pipeline.ledger import dead_letters
 from pipeline.settings import get_settings
@@ -34,8 +34,8 @@ def alert(cause_id: str) -> None:
 
 def _keep_failures(cause_id: str) -> None:
     """Let ``get_result`` of a sent message raise ``ResultFailure``."""
-    failures: dict[tuple[str, str], Any] = {
-        (job_id, QUEUES[priority]): WriteFailed(f"{error}: {message}")
-        for job_id, priority, error, message in dead_letters.failures_with_messages(cause_id)
+    failures: dict[str, Any] = {
+        job_id: WriteFailed(f"{error}: {message}")
+        for job_id, _, error, message in dead_letters.failures_with_messages(cause_id)
     }
     keep_results(failures, ttl_ms=get_settings().result_failed_max_age_seconds * 1000)

@@ -71,10 +71,10 @@ def write_to_blockchain(
     ``timeout`` in seconds. Raises `WriteFailed`, and `TimeoutError` while it is still on its way.
     """
     _deprecated("write_to_blockchain", "write_to_blockchain_queued and get_blockchain_write_status")
-    write_to_blockchain_queued(credential_id, data_hash, ipfs_cid, priority=priority)
+    job_id = write_to_blockchain_queued(credential_id, data_hash, ipfs_cid, priority=priority)
     deadline = time.monotonic() + timeout
     while True:
-        found = get_blockchain_write_status(credential_id)
+        found = status.status_of_job(job_id)
         if found["status"] == "completed":
             return found
         if found["status"] == "failed":

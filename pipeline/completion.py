@@ -16,8 +16,6 @@ from pipeline.status import results_of
 
 logger = logging.getLogger(__name__)
 
-QUEUES = {"urgent": "urgent", "normal": "hash_verify"}
-
 
 def complete(batch_id: int) -> None:
     """Confirm the members of a settled batch."""
@@ -32,12 +30,12 @@ def _keep_results(writes: list[ConfirmedWrite]) -> None:
     if not writes:
         return
     results = results_of([write.write_id for write in writes])
-    by_key = {(write.job_id, QUEUES[write.priority]): results[write.write_id] for write in writes}
-    keep_results(by_key, ttl_ms=get_settings().result_completed_max_age_seconds * 1000)
+    by_job = {write.job_id: results[write.write_id] for write in writes}
+    keep_results(by_job, ttl_ms=get_settings().result_completed_max_age_seconds * 1000)
 
 
-def keep_results(values: Mapping[tuple[str, str], Any], *, ttl_ms: int) -> None:
-    """Store the ends of jobs, by job id and queue, for who waits with ``get_result``."""
+def keep_results(values: Mapping[str, Any], *, ttl_ms: int) -> None:
+    """Store the ends of jobs, by job id, for who waits with ``get_result``."""
     from redis import RedisError
 
     backend = job_results()

@@ -8,14 +8,16 @@ the server, so that none of these costs an attempt.
 from __future__ import annotations
 
 import functools
+import json
 import logging
 import threading
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import peewee
 from playhouse.migrations import Runner
@@ -33,9 +35,34 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 #: Seconds for which SQLite waits for another writer before it gives up.
 BUSY_TIMEOUT_SECONDS = 20
 
+#: A lock, a deadlock, a lost connection.
+AWAY = (peewee.OperationalError, peewee.InterfaceError, DatabaseUnavailable)
+
 #: How often `transaction` starts anew, and the first pause between two tries (it doubles).
 TRIES = 6
 FIRST_PAUSE_SECONDS = 0.05
+
+#: What each PostgreSQL session gets, unless DATABASE_URL (``?options=-c …``) or the role has its own:
+#: a process that stops inside a transaction, and so its locks, holds the rest up no longer. Milliseconds.
+SESSION_LIMITS = {"idle_in_transaction_session_timeout": "15000", "lock_timeout": "10000"}
+
+#: Parameters of a PostgreSQL connection that DATABASE_URL may set otherwise: when a server that
+#: says nothing counts as away (libpq; seconds, but for ``tcp_user_timeout``: milliseconds).
+CONNECTION = {
+    "connect_timeout": 5,
+    "keepalives": 1,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
+
+#: By SET and not at start-up: a pooler may refuse to start with options it does not know.
+SET_LIMITS = """
+SELECT set_config(name, (%s::json) ->> name, false) FROM pg_settings
+WHERE name IN (SELECT json_object_keys(%s::json))
+AND source NOT IN ('client', 'user', 'database', 'database user')
+"""
 
 #: Key of the PostgreSQL advisory lock under which the schema is changed.
 SCHEMA_LOCK = 7_230_116_001
@@ -49,6 +76,50 @@ class PostgresqlDatabase(peewee.PostgresqlDatabase):
 
         for name in ("json", "jsonb"):
             conn.adapters.register_loader(name, TextLoader)
+        limits = json.dumps(SESSION_LIMITS)
+        try:
+            conn.execute(SET_LIMITS, (limits, limits))
+        except BaseException:
+            self._state.reset()  # without its limits it is not used
+            conn.close()
+            raise
+
+    def begin(self, isolation_level: Any = None) -> None:
+        """Begin a transaction, on a new connection if the server has cut the one there was."""
+        self._replace_broken()
+        try:
+            super().begin(isolation_level)
+        except peewee.DatabaseError:
+            if not self._replace_broken():
+                raise
+            super().begin(isolation_level)
+
+    def execute_sql(self, sql: str, params: Any = None) -> Any:
+        """As peewee's, but outside of a transaction never on a connection that is known to be broken."""
+        self._replace_broken()
+        return super().execute_sql(sql, params)
+
+    def _replace_broken(self) -> bool:
+        """Close a connection that is no more; the next use opens one. What was to follow its commit is off.
+
+        A transaction keeps its broken connection to its end: what it did before is lost, and must not
+        be continued, let alone committed, on another one.
+        """
+        if self._state.closed or not self._state.conn.closed or self.in_transaction():
+            return False
+        self.close()
+        return True
+
+
+class SqliteDatabase(peewee.SqliteDatabase):
+    """SQLite in which TEXT may be anything, because other programs write it too.
+
+    What is no UTF-8 arrives with lone surrogates (PEP 383), so that it fails where it is judged,
+    and not the whole statement that reads it.
+    """
+
+    def _initialize_connection(self, conn: Any) -> None:
+        conn.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")
 
 
 #: What opens the database when it is asked of one that is closed.
@@ -98,8 +169,10 @@ def open_database(url: str) -> peewee.Database:
     if parts.scheme == "sqlite":
         db = _sqlite(unquote(parts.path.removeprefix("/")) or ":memory:")
     else:
+        own = parse_qs(parts.query)
+        parameters = {name: value for name, value in CONNECTION.items() if name not in own}
         db = PostgresqlDatabase(
-            url.replace("postgres://", "postgresql://", 1), prefer_psycopg3=True, connect_timeout=5
+            url.replace("postgres://", "postgresql://", 1), prefer_psycopg3=True, **parameters
         )
     try:
         migrate(db)
@@ -111,7 +184,7 @@ def open_database(url: str) -> peewee.Database:
 def _sqlite(path: str) -> peewee.SqliteDatabase:
     pragmas = {"journal_mode": "wal", "synchronous": "full", "temp_store": "memory", "cache_size": -16_000}
     # A write lock that is taken late can't be waited for: every transaction takes it at once.
-    return peewee.SqliteDatabase(path, pragmas=pragmas, timeout=BUSY_TIMEOUT_SECONDS, lock_type="IMMEDIATE")
+    return SqliteDatabase(path, pragmas=pragmas, timeout=BUSY_TIMEOUT_SECONDS, lock_type="IMMEDIATE")
 
 
 def migrate(db: peewee.Database, target: str | None = None) -> list[str]:
@@ -123,22 +196,21 @@ def migrate(db: peewee.Database, target: str | None = None) -> list[str]:
         return list(Runner(db, str(MIGRATIONS)).up(target))
 
 
-def _alone(db: peewee.Database) -> AbstractContextManager[Any]:
+@contextmanager
+def _alone(db: Any) -> Iterator[None]:
     """A transaction in which no other process changes the schema."""
-    if is_sqlite(db):
-        return db.atomic()
-    return _PostgresSchemaLock(db)
+    with db.atomic():
+        if not is_sqlite(db):
+            _await_schema_lock(db)
+        yield
 
 
-class _PostgresSchemaLock:
-    def __init__(self, db: Any) -> None:
-        self._db = db
-
-    def __enter__(self) -> None:
-        self._db.execute_sql("SELECT pg_advisory_lock(%s)", (SCHEMA_LOCK,))
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._db.execute_sql("SELECT pg_advisory_unlock(%s)", (SCHEMA_LOCK,))
+def _await_schema_lock(db: Any) -> None:
+    """Wait for the lock as long as it takes. It ends with the transaction, and so with a process that stops."""
+    (limit,) = db.execute_sql("SELECT current_setting('lock_timeout')").fetchone()
+    db.execute_sql("SET LOCAL lock_timeout = 0")
+    db.execute_sql("SELECT pg_advisory_xact_lock(%s)", (SCHEMA_LOCK,))
+    db.execute_sql("SELECT set_config('lock_timeout', %s, true)", (limit,))
 
 
 def is_sqlite(db: Any = None) -> bool:
@@ -169,6 +241,20 @@ def transaction(function: Callable[P, R]) -> Callable[P, R]:
     return run
 
 
+def reading(function: Callable[P, R]) -> Callable[P, R]:
+    """Run ``function``, which only reads, anew after a lock or a lost connection; it opens no transaction.
+
+    Inside an open transaction it runs once, and what fails there is the owner's to start again.
+    Raises `DatabaseUnavailable` when the tries are used up.
+    """
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        return retrying(lambda: function(*args, **kwargs))
+
+    return run
+
+
 def retrying(work: Callable[[], R]) -> R:
     """``work()``, started anew when the database was locked or away; at most `TRIES` times."""
     if database.obj is not None and database.in_transaction():
@@ -176,21 +262,25 @@ def retrying(work: Callable[[], R]) -> R:
     for attempt in range(TRIES):
         try:
             return work()
-        except (peewee.OperationalError, peewee.InterfaceError, DatabaseUnavailable) as exc:
+        except (*AWAY, peewee.InternalError) as exc:
+            # PostgreSQL counts the end of an idle transaction's session (25P03) as an internal error.
+            if not drop_broken_connection() and not isinstance(exc, AWAY):
+                raise
             logger.warning("database: %s, try %d of %d", type(exc).__name__, attempt + 1, TRIES)
-            drop_broken_connection()
             if attempt + 1 == TRIES:
                 raise DatabaseUnavailable(f"the database does not answer: {type(exc).__name__}") from exc
             time.sleep(FIRST_PAUSE_SECONDS * 2**attempt)
     raise AssertionError("unreachable")
 
 
-def drop_broken_connection() -> None:
+def drop_broken_connection() -> bool:
     """Close this thread's connection when the server has cut it, so that the next use opens one."""
     if database.obj is None or database.is_closed() or database.in_transaction():
-        return
-    if not database.is_connection_usable():
-        database.close()
+        return False
+    if database.is_connection_usable():
+        return False
+    database.close()
+    return True
 
 
 def close_connection() -> None:

@@ -138,6 +138,8 @@ class Write(Table):
     queued_at = pw.DoubleField(default=time.time)
     updated_at = pw.DoubleField(default=time.time)
     finished_at = pw.DoubleField(null=True)
+    #: When the same was last asked for again; null: only once.
+    requested_at = pw.DoubleField(null=True)
     #: Set while a retry (or a delayed first try) waits for its time.
     due_at = pw.DoubleField(null=True)
     sent_at = pw.DoubleField(default=time.time)

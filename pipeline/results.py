@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from dramatiq.results.backends.redis import RedisBackend
 
 NAMESPACE = "dramatiq-results"
-ACTOR = "hash_verify"
+
+#: The actor, and its queue, under which a result is kept: those of the message that `.send()` returns,
+#: whichever queue the job's messages take.
+ACTOR = QUEUE = "hash_verify"
 
 
 class JobResults(ResultBackend):
@@ -46,28 +49,28 @@ class JobResults(ResultBackend):
     def _store(self, message_key: str, result: Any, ttl: int) -> None:
         self.redis._store(message_key, result, ttl)
 
-    def keep(self, values: Mapping[tuple[str, str], Any], *, ttl_ms: int) -> None:
-        """Store the ends of jobs by (job id, queue), in one round trip.
+    def keep(self, values: Mapping[str, Any], *, ttl_ms: int) -> None:
+        """Store the ends of jobs by job id, in one round trip.
 
         A value is what ``get_result`` returns, or an exception, for which it raises ``ResultFailure``.
         """
         with self.redis.client.pipeline(transaction=False) as pipe:
-            for (job_id, queue_name), value in values.items():
-                key = self.build_message_key(_message(job_id, queue_name))
+            for job_id, value in values.items():
+                key = self._key(job_id)
                 wrapped = wrap_exception(value) if isinstance(value, Exception) else wrap_result(value)
                 pipe.delete(key)
                 pipe.lpush(key, self.encoder.encode(wrapped))
                 pipe.pexpire(key, ttl_ms)
             pipe.execute()
 
-    def forget(self, job_ids: Iterable[str], queue_names: Iterable[str]) -> None:
-        """Remove the results of these jobs, whichever queue they came by."""
-        keys = [self.build_message_key(_message(id_, name)) for name in queue_names for id_ in job_ids]
+    def forget(self, job_ids: Iterable[str]) -> None:
+        """Remove the results of these jobs."""
+        keys = [self._key(job_id) for job_id in job_ids]
         if keys:
             self.redis.client.delete(*keys)
 
-
-def _message(job_id: str, queue_name: str) -> dramatiq.Message[Any]:
-    return dramatiq.Message(
-        queue_name=queue_name, actor_name=ACTOR, args=(), kwargs={}, options={}, message_id=job_id
-    )
+    def _key(self, job_id: str) -> str:
+        sent: dramatiq.Message[Any] = dramatiq.Message(
+            queue_name=QUEUE, actor_name=ACTOR, args=(), kwargs={}, options={}, message_id=job_id
+        )
+        return self.build_message_key(sent)

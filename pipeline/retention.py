@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from pipeline.completion import QUEUES, job_results
+from pipeline.completion import job_results
 from pipeline.ledger import control, retention
 from pipeline.settings import get_settings
 
@@ -41,4 +41,4 @@ def purge() -> Purged:
 def _forget(job_ids: list[str]) -> None:
     backend = job_results()
     if backend is not None:
-        backend.forget(job_ids, QUEUES.values())
+        backend.forget(job_ids)

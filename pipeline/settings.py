@@ -17,6 +17,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from pipeline.errors import SettingsError
 
+#: How the message of every `SettingsError` begins.
+PREFIX = "wrong settings: "
+
 Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
 
@@ -161,7 +164,7 @@ class Settings(BaseSettings):
     @staticmethod
     def _refuse(faults: list[str]) -> None:
         if faults:
-            raise SettingsError("wrong settings: " + "; ".join(faults))
+            raise SettingsError(PREFIX + "; ".join(faults))
 
 
 def _file_fault(path: Path | None) -> str:
@@ -179,6 +182,29 @@ def get_settings() -> Settings:
     return load_settings(Settings)
 
 
+def worker_settings() -> Settings:
+    """`get_settings`, complete for a worker. Raises one `SettingsError` that names all faults."""
+    try:
+        settings = get_settings()
+    except SettingsError as wrong:
+        try:
+            _without_wrong_ones().require_chain()
+        except SettingsError as missing:
+            raise SettingsError(f"{wrong}; {str(missing).removeprefix(PREFIX)}") from None
+        raise
+    settings.require_chain()
+    return settings
+
+
+def _without_wrong_ones() -> Settings:
+    """The settings with defaults in place of what can not be read: to see what else is missing."""
+    try:
+        return Settings()
+    except ValidationError as exc:
+        fields = {str(error["loc"][0]) for error in exc.errors()}
+        return Settings(**{name: Settings.model_fields[name].default for name in fields})
+
+
 def load_settings(make: Callable[[], Settings]) -> Settings:
     """``make()``, with pydantic's error turned into ours."""
     try:
@@ -188,7 +214,7 @@ def load_settings(make: Callable[[], Settings]) -> Settings:
             f"{str(error['loc'][0]).upper()}: {error['msg'].removeprefix('Value error, ')}"
             for error in exc.errors(include_input=False, include_url=False)
         ]
-        raise SettingsError("wrong settings: " + "; ".join(dict.fromkeys(faults))) from None
+        raise SettingsError(PREFIX + "; ".join(dict.fromkeys(faults))) from None
 
 
 def mask_url(url: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -9,6 +10,7 @@ from typing import Any
 
 import peewee as pw
 
+from pipeline.database import reading
 from pipeline.errors import UnknownCredential
 from pipeline.ledger import control, incidents
 from pipeline.ledger.sql import rows
@@ -29,8 +31,14 @@ ACTIVE = (
 COMPLETED = (Write.state == State.CONFIRMED) & Write.purged_at.is_null()
 FAILED = (Write.state == State.FAILED) & Write.purged_at.is_null()
 
-#: Of one credential: what is on its way, then what ended last (a replay of an older job may be newer).
-NEWEST_FIRST = (Write.finished_at.is_null().desc(), Write.finished_at.desc(), Write.id.desc())
+#: Of one credential: what is on its way, then what was asked for last (a replay of an older job may be
+#: newer). What is left of a message that could never become a write comes after all others.
+NEWEST_FIRST = (
+    Write.leaf.is_null(),
+    Write.finished_at.is_null().desc(),
+    pw.fn.COALESCE(Write.requested_at, Write.queued_at).desc(),
+    Write.id.desc(),
+)
 
 #: What ``reason`` says of an incident that holds chain writing.
 HOLD_REASONS = {
@@ -53,6 +61,7 @@ LISTS: dict[str, tuple[Any, tuple[Any, ...]]] = {
 }
 
 
+@reading
 def status_of_credential(credential_id: str) -> dict[str, Any]:
     """The status of the credential's newest write. Raises `UnknownCredential`."""
     found = _select().where(Write.credential_id == credential_id).order_by(*NEWEST_FIRST).first()
@@ -61,11 +70,22 @@ def status_of_credential(credential_id: str) -> dict[str, Any]:
     return _document(found, hold=hold_reason())
 
 
+@reading
+def status_of_job(job_id: str) -> dict[str, Any]:
+    """The status of one job. Raises `LookupError`."""
+    found = _select().where(Write.job_id == job_id).first()
+    if found is None:
+        raise LookupError(f"there is no job {job_id!r}")
+    return _document(found, hold=hold_reason())
+
+
+@reading
 def counts() -> dict[str, int]:
     """How many jobs are in each state."""
     return {state: int(Write.select().where(condition).count()) for state, (condition, _) in LISTS.items()}
 
 
+@reading
 def jobs(state: str, start: int, end: int) -> list[dict[str, Any]]:
     """The jobs of one state from ``start`` up to but not including ``end``, oldest first."""
     if start < 0 or end < start:
@@ -76,6 +96,7 @@ def jobs(state: str, start: int, end: int) -> list[dict[str, Any]]:
     return [_document(write, hold=hold) for write in found]
 
 
+@reading
 def results_of(write_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
     """The results of completed writes, by write id."""
     return {write.id: _result(write) for write in _select().where(Write.id.in_(list(write_ids)))}
@@ -130,12 +151,21 @@ def _reason(write: Any, status: str, hold: str | None) -> str | None:
     if status != "active" or write.batch is None:
         return None
     if write.batch.state in BatchState.WAITING:
-        return hold or "rate limit"
+        return hold or _why_not_written(write.batch)
     if write.batch.block_number is not None:
-        return f"confirmations {write.batch.confirmations}/{get_settings().blockchain_confirmations}"
+        wanted = get_settings().blockchain_confirmations
+        seen = write.batch.confirmations
+        return f"confirmations {seen if wanted == 'finalized' else min(seen, wanted)}/{wanted}"
     if write.batch.mock:
         return None
     return hold if hold in ("funds", "fee ceiling") else "waiting for a block"
+
+
+def _why_not_written(batch: Any) -> str:
+    if batch.reason == "NodeUnreachable":
+        return "node unreachable"
+    lingers = batch.state == BatchState.OPEN and batch.due_at > time.time()
+    return "linger" if lingers else "rate limit"
 
 
 def _result(write: Any) -> dict[str, Any]:

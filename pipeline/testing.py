@@ -156,8 +156,8 @@ class _ResultsInMemory(JobResults):
         super().__init__()
         self._kept: dict[str, Any] = {}
 
-    def keep(self, values: Mapping[tuple[str, str], Any], *, ttl_ms: int) -> None:
-        for (job_id, _), value in values.items():
+    def keep(self, values: Mapping[str, Any], *, ttl_ms: int) -> None:
+        for job_id, value in values.items():
             failed = isinstance(value, Exception)
             self._kept[job_id] = wrap_exception(value) if failed else wrap_result(value)
 
@@ -168,7 +168,7 @@ class _ResultsInMemory(JobResults):
             raise ResultMissing(f"job {message.message_id} has not ended: call blockchain_queue.run() before")
         return self.unwrap_result(self._kept[message.message_id])  # type: ignore[no-untyped-call]
 
-    def forget(self, job_ids: Iterable[str], queue_names: Iterable[str]) -> None:
+    def forget(self, job_ids: Iterable[str]) -> None:
         for job_id in job_ids:
             self._kept.pop(job_id, None)
 

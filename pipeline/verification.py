@@ -10,10 +10,11 @@ from pipeline import attempts, messages
 from pipeline.database import retrying
 from pipeline.errors import HashMismatch, PipelineError, UnknownCredential
 from pipeline.hashing import document_hash, load_document
-from pipeline.ledger import dead_letters, verification
+from pipeline.ledger import batches, dead_letters, verification
 from pipeline.ledger.attempts import FailedAttempt
 from pipeline.ledger.sql import chunks
 from pipeline.ledger.verification import Verifiable
+from pipeline.models import State
 from pipeline.settings import get_settings
 
 logger = logging.getLogger(__name__)
@@ -40,7 +41,9 @@ def _judge(write: Verifiable, passed: dict[tuple[str, bool], list[int]]) -> None
     try:
         passed[write.priority, check(write)].append(write.id)
     except PipelineError as error:
-        cause = dead_letters.bury([write.id], error, stage=STAGE)
+        cause = dead_letters.bury([write.id], error, state=State.QUEUED, stage=STAGE)
+        if cause is None:
+            return  # another delivery has judged it meanwhile
         logger.error(
             "refused: %s",
             error.message,
@@ -68,13 +71,15 @@ def check(write: Verifiable) -> bool:
 def _join(passed: dict[tuple[str, bool], list[int]]) -> None:
     settings = get_settings()
     for lane in ("urgent", "normal"):
-        checked, unchecked = passed.get((lane, True), []), passed.get((lane, False), [])
+        linger_ms = 0 if lane == "urgent" else settings.batch_linger_ms
         made = verification.join(
-            checked,
-            unchecked,
+            passed.get((lane, True), []),
+            passed.get((lane, False), []),
             lane=lane,
             max_size=settings.batch_max_size,
-            linger_seconds=settings.batch_linger_ms / 1000,
+            linger_seconds=linger_ms / 1000,
         )
         if made:
-            messages.write(lane, delay_ms=settings.batch_linger_ms or None)
+            messages.write(lane, delay_ms=linger_ms or None)
+        if linger_ms and batches.next_ready() is not None:
+            messages.write(lane)  # a full one waits for nobody

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from codecs import BOM_UTF8
 from collections.abc import Iterable
 from typing import IO, Any
 
@@ -52,6 +53,7 @@ def _check(lines: Iterable[bytes]) -> tuple[Good, Invalid]:
     first: dict[str, CredentialRecord] = {}
     digest_check = get_settings().cid_digest_check
     for number, line in enumerate(lines, start=1):
+        line = line.removeprefix(BOM_UTF8) if number == 1 else line
         if not line.strip():
             continue
         try:

@@ -93,7 +93,9 @@ def fail_attempt(
     members = rows(Write.select(Write.id, Write.attempts).where(Write.batch == batch_id))
     dead = [write_id for write_id, attempts in members if error.permanent or attempts >= max_attempts]
     alive = [attempts for write_id, attempts in members if not error.permanent and attempts < max_attempts]
-    cause = dead_letters.bury(dead, error, stage=stage, batch_id=batch_id) if dead else None
+    cause = (
+        dead_letters.bury(dead, error, state=State.VERIFIED, stage=stage, batch_id=batch_id) if dead else None
+    )
     if not alive:
         Batch.update(state=BatchState.FAILED, size=0, reason=error.code).where(Batch.id == batch_id).execute()
         return FailedAttempt(None, cause)

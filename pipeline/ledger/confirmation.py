@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from pipeline.database import transaction
 from pipeline.ledger import metadata
@@ -42,9 +41,7 @@ def confirm(batch_id: int) -> list[ConfirmedWrite]:
         [write.credential_id for write in confirmed],
         transaction_hash=batch.transaction_hash,
         block_number=batch.block_number,
-        confirmed_at=datetime.fromtimestamp(now, UTC)
-        .isoformat(timespec="milliseconds")
-        .replace("+00:00", "Z"),
+        confirmed_at=now,
     )
     Batch.update(state=BatchState.CONFIRMED, confirmed_at=now).where(Batch.id == batch_id).execute()
     return confirmed

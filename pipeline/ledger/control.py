@@ -7,12 +7,13 @@ from typing import Any
 
 from peewee import fn
 
-from pipeline.database import transaction
+from pipeline.database import reading, transaction
 from pipeline.models import Control
 
 PAUSED = "paused"
 
 
+@reading
 def read(name: str) -> str | None:
     """The value of ``name``, or None where it was never set."""
     row = Control.select(Control.value).where(Control.name == name).tuples().first()

@@ -43,28 +43,35 @@ class Cause:
 
 @transaction
 def bury(
-    write_ids: Sequence[int], error: PipelineError, *, stage: str, batch_id: int | None = None
+    write_ids: Sequence[int],
+    error: PipelineError,
+    *,
+    state: str,
+    stage: str,
+    batch_id: int | None = None,
 ) -> str | None:
-    """Make pending writes failed: dead letter, credential's metadata, all in one transaction.
+    """Make writes failed that are in ``state``: dead letter, credential's metadata, in one transaction.
 
-    Returns the id of the cause under which `alert` is to be raised; None when all of them had
-    moved on already.
+    One that has moved on is left alone: who speaks of it has looked at it too long ago. Returns the
+    id of the cause under which `alert` is to be raised; None when all of them had moved on.
     """
     cause = str(uuid4())
     buried = 0
     for part in chunks(write_ids):
-        dying = _fail(part, error, stage)
+        dying = _fail(part, error, state, stage)
         buried += len(dying)
         metadata.mark_failed([row[1] for row in dying], f"{error.code}: {error.message}")
         _insert_letters(dying, error, cause=cause, stage=stage, batch_id=batch_id)
     return cause if buried else None
 
 
-def _fail(write_ids: Sequence[int], error: PipelineError, stage: str) -> list[tuple[int, str, str, int]]:
-    """Pending → failed; id, credential, job and attempts of those that this call has moved.
+def _fail(
+    write_ids: Sequence[int], error: PipelineError, state: str, stage: str
+) -> list[tuple[int, str, str, int]]:
+    """``state`` → failed; id, credential, job and attempts of those that this call has moved.
 
     The guard is in the UPDATE itself: of two that bury at once, the one that waited for the other's
-    row locks finds nothing pending.
+    row locks finds none in that state.
     """
     now = time.time()
     return rows(
@@ -79,7 +86,7 @@ def _fail(write_ids: Sequence[int], error: PipelineError, stage: str) -> list[tu
             error_stage=stage,
             error_permanent=error.permanent,
         )
-        .where(Write.id.in_(write_ids), Write.state.in_(State.PENDING))
+        .where(Write.id.in_(write_ids), Write.state == state)
         .returning(Write.id, Write.credential_id, Write.job_id, Write.attempts)
     )
 
@@ -158,6 +165,7 @@ def requeue(write_ids: Sequence[int], *, resolution: str) -> list[int]:
                 finished_at=None,
                 purged_at=None,
                 sent_at=now,
+                requested_at=now,
                 updated_at=now,
                 error_code=None,
                 error_message=None,

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import uuid4
 
 from pipeline.database import transaction
+from pipeline.ledger import sql
 from pipeline.models import Lease
+
+#: The longest that a lease may last. One that ends later was made by a wrong clock: nobody believes it.
+MAX_SECONDS = 60.0
 
 
 def new_holder() -> str:
@@ -20,16 +23,18 @@ def new_holder() -> str:
 
 @transaction
 def acquire(name: str, holder: str, *, seconds: float) -> bool:
-    """Take or prolong the lease ``name`` for ``seconds``; False while somebody else has it."""
-    now = time.time()
-    taken = (
-        Lease.update(holder=holder, expires_at=now + seconds)
-        .where(Lease.name == name, (Lease.holder == holder) | (Lease.expires_at < now))
-        .execute()
-    )
+    """Take or prolong the lease ``name`` for ``seconds``; False while somebody else has it.
+
+    Raises `ValueError` for more than `MAX_SECONDS`.
+    """
+    if seconds > MAX_SECONDS:
+        raise ValueError(f"a lease of {seconds:g} s: none may be longer than {MAX_SECONDS:g} s")
+    now = sql.now()
+    over = (Lease.expires_at < now) | (Lease.expires_at > now + MAX_SECONDS)
+    row = {"name": name, "holder": holder, "expires_at": now + seconds}
+    taken = Lease.update(row).where(Lease.name == name, (Lease.holder == holder) | over).execute()
     if taken:
         return True
-    row = {"name": name, "holder": holder, "expires_at": now + seconds}
     Lease.insert(row).on_conflict_ignore().execute()
     return bool(Lease.select().where(Lease.name == name, Lease.holder == holder).exists())
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import peewee as pw
@@ -50,9 +51,12 @@ def mark_confirmed(
     *,
     transaction_hash: str | None,
     block_number: int | None,
-    confirmed_at: str,
+    confirmed_at: float,
 ) -> None:
-    """Say where the credential is anchored; hash and number are None for a mock write."""
+    """Say where the credential is anchored, and since when, in seconds since 1970.
+
+    Hash and number are None for a mock write.
+    """
     _merge(
         credential_ids,
         {
@@ -60,7 +64,9 @@ def mark_confirmed(
             "blockchain_error": None,
             "blockchain_transaction_hash": transaction_hash,
             "blockchain_block_number": block_number,
-            "blockchain_confirmed_at": confirmed_at,
+            "blockchain_confirmed_at": datetime.fromtimestamp(confirmed_at, UTC)
+            .isoformat(timespec="milliseconds")
+            .replace("+00:00", "Z"),
         },
     )
 

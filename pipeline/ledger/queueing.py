@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
+import peewee as pw
+
 from pipeline.database import transaction
 from pipeline.errors import ConflictingWrite, PipelineError, UnknownCredential
 from pipeline.intake import WriteRequest
@@ -65,6 +67,7 @@ class _Plan:
 
     fresh: dict[str, dict[str, Any]] = field(default_factory=dict)
     replayed: list[int] = field(default_factory=list)
+    repeated: list[int] = field(default_factory=list)
     urgent: list[int] = field(default_factory=list)
     found: list[tuple[Write, bool, bool]] = field(default_factory=list)
 
@@ -82,6 +85,8 @@ class _Plan:
         if again:
             self.replayed.append(write.id)
             write.state = State.QUEUED
+        if write.job_id not in self.fresh:
+            self.repeated.append(write.id)
         if raised:
             write.priority = "urgent"
             self._raise(write)
@@ -111,6 +116,7 @@ def _queue_chunk(
     _insert(list(plan.fresh.values()))
     dead_letters.requeue(plan.replayed, resolution="queued again")
     _make_urgent(plan.urgent)
+    _make_current(plan.repeated)
     ids = _ids_of([write.job_id for write, *_ in plan.found])
     return [
         QueuedWrite(write.job_id, ids[write.job_id], write.priority, needs_message, duplicate)
@@ -191,10 +197,34 @@ def _make_urgent(write_ids: Sequence[int]) -> None:
         return
     waiting = Write.select(Write.batch).where(Write.id.in_(write_ids), Write.state == State.VERIFIED)
     batches = [row[0] for row in rows(waiting)]
-    Batch.update(lane="urgent", state=BatchState.FULL).where(
-        Batch.id.in_(batches), Batch.state.in_(BatchState.WAITING)
-    ).execute()
+    mine = Batch.id.in_(batches) & Batch.state.in_(BatchState.WAITING)
+    Batch.update(lane="urgent", state=BatchState.FULL).where(mine).execute()
+    # It lingers no longer; a retry's time stays.
+    Batch.update(due_at=time.time()).where(mine, ~Batch.retrying).execute()
     Write.update(priority="urgent").where(Write.id.in_(write_ids), Write.state.in_(State.PENDING)).execute()
+
+
+def _make_current(write_ids: Sequence[int]) -> None:
+    """What was asked for last is what status and metadata speak of: A, then B, then A again is A."""
+    if not write_ids:
+        return
+    Write.update(requested_at=time.time()).where(Write.id.in_(write_ids)).execute()
+    other = Write.alias()
+    overtaken = other.select(other.id).where(
+        other.credential_id == Write.credential_id, other.id > Write.id, other.leaf.is_null(False)
+    )
+    anchored = (
+        Write.select(Write.credential_id, Batch.transaction_hash, Batch.block_number, Write.finished_at)
+        .join(Batch)
+        .where(Write.id.in_(write_ids), Write.state == State.CONFIRMED, pw.fn.EXISTS(overtaken))
+    )
+    for credential_id, transaction_hash, block_number, confirmed_at in rows(anchored):
+        metadata.mark_confirmed(
+            [credential_id],
+            transaction_hash=transaction_hash,
+            block_number=block_number,
+            confirmed_at=confirmed_at,
+        )
 
 
 def _ids_of(job_ids: Sequence[str]) -> dict[str, int]:

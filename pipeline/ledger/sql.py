@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
+
+import peewee as pw
 
 from pipeline.database import is_sqlite
 from pipeline.models import Credential
@@ -37,6 +40,17 @@ def lock_credentials(ids: Sequence[str]) -> set[str]:
         query = Credential.select(Credential.id).where(Credential.id.in_(part)).order_by(Credential.id)
         found.update(row[0] for row in locked(query).tuples())
     return found
+
+
+def now() -> Any:
+    """Seconds since the epoch by the one clock that all who use the database share.
+
+    That is the PostgreSQL server's, whatever the clocks of the machines say. All who use an SQLite
+    file are on one machine.
+    """
+    if is_sqlite():
+        return pw.Value(time.time())
+    return pw.SQL("CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS double precision)")
 
 
 def rows(query: Any) -> list[tuple[Any, ...]]:

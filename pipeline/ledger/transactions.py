@@ -139,7 +139,8 @@ def revert(transaction_id: int, error: TransactionReverted) -> str | None:
     if not failed:
         return None
     Transaction.update(state=TransactionState.REVERTED).where(Transaction.id == transaction_id).execute()
-    return dead_letters.bury(_members(row.batch_id), error, stage="settle", batch_id=row.batch_id)
+    members = _members(row.batch_id)
+    return dead_letters.bury(members, error, state=State.WRITTEN, stage="settle", batch_id=row.batch_id)
 
 
 def _members(batch_id: int) -> Sequence[int]:

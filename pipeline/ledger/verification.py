@@ -82,7 +82,7 @@ def fail_attempt(
     members = rows(Write.select(Write.id, Write.attempts).where(mine))
     dead = [write_id for write_id, attempts in members if error.permanent or attempts >= max_attempts]
     alive = {write_id: attempts for write_id, attempts in members if write_id not in set(dead)}
-    cause = dead_letters.bury(dead, error, stage=stage) if dead else None
+    cause = dead_letters.bury(dead, error, state=State.QUEUED, stage=stage) if dead else None
     if not alive:
         return FailedAttempt(None, cause)
     _, delay_ms = compute_backoff(max(alive.values()) - 1, factor=min_backoff_ms, max_backoff=MAX_BACKOFF_MS)
@@ -138,8 +138,8 @@ def _join(
         )
         made += [batch.id] if joined and not batch.size else []
         size = batch.size + joined
-        state = BatchState.FULL if size >= max_size else BatchState.OPEN
-        Batch.update(size=size, state=state).where(Batch.id == batch.id).execute()
+        full = {"state": BatchState.FULL, "due_at": time.time()} if size >= max_size else {}
+        Batch.update(size=size, **full).where(Batch.id == batch.id).execute()
     return made
 
 

@@ -12,10 +12,14 @@ class LogMiddleware(dramatiq.Middleware):
 
     def after_process_boot(self, broker: dramatiq.Broker) -> None:
         """A worker process has loaded the actors."""
+        from pipeline.errors import SettingsError
         from pipeline.logs import configure_logging
         from pipeline.settings import get_settings
 
-        configure_logging(get_settings())
+        try:
+            configure_logging(get_settings())
+        except SettingsError:
+            return  # `Process` says what is wrong, and ends the worker
 
     def before_enqueue(
         self, broker: dramatiq.Broker, message: dramatiq.Message[Any], delay: int | None

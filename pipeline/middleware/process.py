@@ -26,19 +26,13 @@ class Process(dramatiq.Middleware):
 
     def before_worker_boot(self, broker: dramatiq.Broker, worker: Worker) -> None:
         """Refuse to start with wrong settings; anything but SystemExit would be swallowed here."""
-        from pipeline.alerts import start_sentry
         from pipeline.errors import SettingsError
-        from pipeline.settings import get_settings
 
         try:
-            settings = get_settings()
-            settings.require_chain()
+            _prepare()
         except SettingsError as exc:
             logger.critical("%s", exc)
             raise SystemExit(2) from None
-        if settings.blockchain_mock_enabled:
-            logger.warning("BLOCKCHAIN_MOCK_ENABLED: nothing is written to any chain")
-        start_sentry(settings)
         for module in PRELOADED:
             importlib.import_module(module)
 
@@ -65,3 +59,18 @@ class Process(dramatiq.Middleware):
         from pipeline.alerts import flush
 
         flush()
+
+
+def _prepare() -> None:
+    """Read settings, key and DSN. Raises `SettingsError` for what is wrong with any of them."""
+    from pipeline.alerts import start_sentry
+    from pipeline.settings import worker_settings
+
+    settings = worker_settings()
+    start_sentry(settings)
+    if settings.blockchain_mock_enabled:
+        logger.warning("BLOCKCHAIN_MOCK_ENABLED: nothing is written to any chain")
+        return
+    from pipeline.chain.client import chain_client
+
+    logger.info("chain writes are signed by %s", chain_client().signer_address)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
+from typing import Any
 
 import dramatiq
 from dramatiq.worker import Worker
@@ -56,11 +58,17 @@ class Ticker(dramatiq.Middleware):
     def _tick(self, broker: dramatiq.Broker, holder: str) -> None:
         from pipeline.ledger.leases import acquire
 
+        if self._succeeds("lease", lambda: acquire("ticker", holder, seconds=LEASE_SECONDS)):
+            for name in SWEEPS:  # one that fails does not keep the other
+                self._succeeds(name, broker.get_actor(name).fn)
+
+    @staticmethod
+    def _succeeds(name: str, sweep: Callable[[], Any]) -> Any:
+        """What ``sweep`` returns; False, and a line in the log, when it fails: the next one is due soon."""
         try:
-            if acquire("ticker", holder, seconds=LEASE_SECONDS):
-                for name in SWEEPS:
-                    broker.get_actor(name).fn()
+            return sweep()
         except Exception as exc:
             logger.warning(
-                "sweep failed: %s", type(exc).__name__, exc_info=logger.isEnabledFor(logging.DEBUG)
+                "%s failed: %s", name, type(exc).__name__, exc_info=logger.isEnabledFor(logging.DEBUG)
             )
+            return False

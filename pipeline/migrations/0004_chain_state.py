@@ -13,6 +13,7 @@ STATEMENTS = (
     "ALTER TABLE batches ADD COLUMN final_at {real}",
     "CREATE INDEX batches_watched ON batches (chain_id, block_number)"
     " WHERE state IN ('settled', 'confirmed') AND final_at IS NULL AND NOT mock",
+    "ALTER TABLE writes ADD COLUMN requested_at {real}",
     "ALTER TABLE transactions ADD COLUMN sent_block BIGINT",
     "ALTER TABLE transactions ADD COLUMN missing_since {real}",
     "ALTER TABLE transactions ADD COLUMN lost_at {real}",
@@ -50,4 +51,5 @@ def down(migrator: Any, db: Any) -> None:
         db.execute_sql(f"DROP TABLE {table}")
     for column in ("sent_block", "missing_since", "lost_at"):
         db.execute_sql(f"ALTER TABLE transactions DROP COLUMN {column}")
+    db.execute_sql("ALTER TABLE writes DROP COLUMN requested_at")
     db.execute_sql("ALTER TABLE batches DROP COLUMN final_at")

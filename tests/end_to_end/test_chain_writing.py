@@ -8,8 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import redis
 
 from pipeline.embedded.workers import Workers
+from pipeline.ledger import control
 from pipeline.models import Batch, State, Transaction, Write
 from tests.issuer import chain_variables, queue_documents
 from tests.servers.anvil import Anvil
@@ -139,6 +141,33 @@ def test_the_node_is_away_for_a_while(
     sent_before = {row.id for row in writes_with_a_transaction()}
     until(over, seconds=90, what=f"{count} completed")
     assert not failed & sent_before
+    assert_truthful(anvil, variables)
+
+
+def test_what_redis_forgets_while_the_node_is_away(
+    client: Any,
+    start: Callable[..., Workers],
+    anvil: Anvil,
+    start_fault_proxy: Callable[..., FaultProxy],
+    redis_url: str,
+) -> None:
+    """The sweep that asks the node fails; the one that sends lost messages again goes on all the same."""
+    proxy = start_fault_proxy(anvil.rpc_url)
+    variables = chain_variables(anvil, rpc_url=proxy.url)
+    anvil.rpc("evm_setAutomine", False)
+    start(**UNLIMITED, **variables)
+    queue_documents(1)
+    until(lambda: pool_size(anvil) == 1, seconds=30, what="one in flight")
+    proxy.down = True
+    control.set_paused(True)
+    with redis.Redis.from_url(redis_url) as connection:
+        queue_documents(20, start=1)
+        connection.flushall()
+    until(lambda: client.get_job_counts()["waiting"] == 0, seconds=30, what="all taken up")
+    proxy.down = False
+    control.set_paused(False)
+    anvil.rpc("evm_setAutomine", True)
+    until(completed(client, 21), seconds=60, what="21 completed")
     assert_truthful(anvil, variables)
 
 

@@ -185,6 +185,13 @@ BAD_LINES = [
 ]
 
 
+def test_enqueue_a_file_of_windows(run: Run, tmp_path: Path) -> None:
+    """A byte order mark at its beginning says nothing."""
+    file = tmp_path / "bom.jsonl"
+    file.write_bytes(b"\xef\xbb\xbf" + json.dumps({"credential_id": "c1", "document": {}}).encode())
+    assert run("enqueue", str(file), "--json").json["queued"] == 1
+
+
 def test_enqueue_lists_all_invalid_lines(run: Run) -> None:
     """Exit 2, each with its number and what is wrong; nothing of the file is stored."""
     lines = line(1) + "".join(BAD_LINES) + line(2)

@@ -106,7 +106,9 @@ def finish(credential_id: str, *, mock: bool = True) -> None:
 def fail(credential_id: str) -> None:
     """Make the credential's pending write a dead letter."""
     write = Write.get(Write.credential_id == credential_id, Write.state.in_(State.PENDING))
-    assert dead_letters.bury([write.id], HashMismatch("because of the test"), stage="hash_verify")
+    assert dead_letters.bury(
+        [write.id], HashMismatch("because of the test"), state=write.state, stage="hash_verify"
+    )
 
 
 # --- one write ---------------------------------------------------------------------------------
@@ -639,12 +641,12 @@ def test_where_it_is_anchored_is_in_the_metadata(client: Any, credential: str) -
     """Transaction and block of a confirmed write; a later failure takes them away."""
     from pipeline.ledger import metadata
 
-    metadata.mark_confirmed([credential], transaction_hash="0x01", block_number=7, confirmed_at="now")
+    metadata.mark_confirmed([credential], transaction_hash="0x01", block_number=7, confirmed_at=1.5)
     assert metadata_of(credential) == {
         "blockchain_status": "confirmed",
         "blockchain_transaction_hash": "0x01",
         "blockchain_block_number": 7,
-        "blockchain_confirmed_at": "now",
+        "blockchain_confirmed_at": "1970-01-01T00:00:01.500Z",
     }
     metadata.mark_failed([credential], "an error")
     assert metadata_of(credential) == {"blockchain_status": "failed", "blockchain_error": "an error"}

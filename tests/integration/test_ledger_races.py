@@ -231,7 +231,7 @@ def test_buried_ten_times_at_once(ledger: str) -> None:
     """One cause, a dead letter for each write."""
     ids = queue(20)
     error = TransactionReverted("status 0")
-    causes = in_threads(10, lambda _: dead_letters.bury(ids, error, stage="settle"))
+    causes = in_threads(10, lambda _: dead_letters.bury(ids, error, state=State.QUEUED, stage="settle"))
     assert sum(cause is not None for cause in causes) == 1, causes
     assert DeadLetter.select().count() == len(ids)
 

@@ -52,7 +52,9 @@ def join(rows: Rows) -> list[int]:
 
 def bury(rows: Rows) -> str | None:
     """Make the write a dead letter, as the first stage does."""
-    return dead_letters.bury([rows.write_id], HashMismatch("another"), stage="hash_verify")
+    return dead_letters.bury(
+        [rows.write_id], HashMismatch("another"), state=State.QUEUED, stage="hash_verify"
+    )
 
 
 def purge(rows: Rows) -> Sequence[str]:
@@ -313,7 +315,7 @@ def test_replayed_after_an_outage(ledger: str) -> None:
     for _ in range(dead_letters.MAX_AUTO_REPLAYS):
         assert dead_letters.replayable_after_outage(10) == [rows.write_id]
         dead_letters.requeue([rows.write_id], resolution=dead_letters.AUTO_REPLAYED)
-        dead_letters.bury([rows.write_id], UNREACHABLE, stage="chain_write")
+        dead_letters.bury([rows.write_id], UNREACHABLE, state=State.QUEUED, stage="chain_write")
     assert dead_letters.replayable_after_outage(10) == []
 
 
