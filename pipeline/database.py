@@ -48,7 +48,7 @@ SESSION_LIMITS = {"idle_in_transaction_session_timeout": "15000", "lock_timeout"
 
 #: Parameters of a PostgreSQL connection that DATABASE_URL may set otherwise: when a server that
 #: says nothing counts as away (libpq; seconds, but for ``tcp_user_timeout``: milliseconds).
-CONNECTION = {
+CONNECTION: dict[str, Any] = {
     "connect_timeout": 5,
     "keepalives": 1,
     "keepalives_idle": 10,
@@ -80,8 +80,7 @@ class PostgresqlDatabase(peewee.PostgresqlDatabase):
         try:
             conn.execute(SET_LIMITS, (limits, limits))
         except BaseException:
-            self._state.reset()  # without its limits it is not used
-            conn.close()
+            conn.close()  # without its limits it is not used
             raise
 
     def begin(self, isolation_level: Any = None) -> None:
@@ -97,7 +96,7 @@ class PostgresqlDatabase(peewee.PostgresqlDatabase):
     def execute_sql(self, sql: str, params: Any = None) -> Any:
         """As peewee's, but outside of a transaction never on a connection that is known to be broken."""
         self._replace_broken()
-        return super().execute_sql(sql, params)
+        return super().execute_sql(sql, params)  # type: ignore[no-untyped-call]
 
     def _replace_broken(self) -> bool:
         """Close a connection that is no more; the next use opens one. What was to follow its commit is off.
@@ -105,7 +104,9 @@ class PostgresqlDatabase(peewee.PostgresqlDatabase):
         A transaction keeps its broken connection to its end: what it did before is lost, and must not
         be continued, let alone committed, on another one.
         """
-        if self._state.closed or not self._state.conn.closed or self.in_transaction():
+        if self.is_closed() or self.in_transaction():
+            return False
+        if not self.connection().closed:  # type: ignore[no-untyped-call]
             return False
         self.close()
         return True
@@ -206,7 +207,7 @@ def _alone(db: Any) -> Iterator[None]:
 
 
 def _await_schema_lock(db: Any) -> None:
-    """Wait for the lock as long as it takes. It ends with the transaction, and so with a process that stops."""
+    """Wait for it as long as it takes. It ends with the transaction, and so with a process that stops."""
     (limit,) = db.execute_sql("SELECT current_setting('lock_timeout')").fetchone()
     db.execute_sql("SET LOCAL lock_timeout = 0")
     db.execute_sql("SELECT pg_advisory_xact_lock(%s)", (SCHEMA_LOCK,))

@@ -55,8 +55,8 @@ class PipelineError(Exception):
 
     @property
     def message(self) -> str:
-        """The text, on one line."""
-        return " ".join(str(self).split())
+        """The text, on one line, of characters that both databases take."""
+        return " ".join(str(self).split()).replace("\0", "\\x00").encode(errors="backslashreplace").decode()
 
 
 class SettingsError(PipelineError):

@@ -6,14 +6,16 @@ All other keys belong to the issuer and stay as they are.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 import peewee as pw
 
-from pipeline.database import is_sqlite
-from pipeline.ledger.sql import chunks
+from pipeline.database import database, is_sqlite
+from pipeline.ledger.sql import chunks, locked, rows, text_of
 from pipeline.models import Credential, utc_now
 
 #: The column as it is, or an empty object: other programs may have stored anything.
@@ -73,9 +75,44 @@ def mark_confirmed(
 
 def _merge(credential_ids: Sequence[str], values: Mapping[str, Any]) -> None:
     for part in chunks(credential_ids):
-        Credential.update(metadata=_merged(values), updated_at=utc_now()).where(
-            Credential.id.in_(part)
+        try:
+            with database.atomic():
+                Credential.update(metadata=_merged(values), updated_at=utc_now()).where(
+                    Credential.id.in_(part)
+                ).execute()
+        except pw.DataError:
+            _merge_texts(part, values)
+
+
+def _merge_texts(credential_ids: Sequence[str], values: Mapping[str, Any]) -> None:
+    """As `_merge`, where the issuer's own column holds what PostgreSQL's jsonb does not take.
+
+    Its type json takes ``\\u0000`` and lone surrogates; text takes anything.
+    """
+    query = Credential.select(Credential.id, text_of(Credential.metadata)).where(
+        Credential.id.in_(credential_ids)
+    )
+    for credential_id, text in rows(locked(query.order_by(Credential.id))):
+        Credential.update(metadata=merged_text(text, values), updated_at=utc_now()).where(
+            Credential.id == credential_id
         ).execute()
+
+
+def merged_text(text: str | None, values: Mapping[str, Any]) -> str:
+    """The JSON object in ``text`` with ``values`` merged in; None takes a key out.
+
+    The numbers in it stay as they are written. What is no JSON object counts as an empty one.
+    """
+    mark = uuid4().hex  # stands before each number, which passes as a string
+    try:
+        own = json.loads(
+            text or "{}", parse_int=mark.__add__, parse_float=mark.__add__, parse_constant=mark.__add__
+        )
+    except (ValueError, RecursionError):
+        own = {}
+    merged = {**(own if isinstance(own, dict) else {}), **values}
+    kept = {key: value for key, value in merged.items() if value is not None or key not in values}
+    return re.sub(f'"{mark}([^"]*)"', r"\1", json.dumps(kept))
 
 
 def _merged(values: Mapping[str, Any]) -> pw.Node:
