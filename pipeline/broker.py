@@ -22,23 +22,19 @@ from pipeline.middleware.logs import LogMiddleware
 from pipeline.middleware.process import Process
 from pipeline.middleware.rate_limit import RateLimit
 from pipeline.middleware.retries import AttemptRetries
+from pipeline.middleware.shapes import Shapes
 from pipeline.middleware.ticker import Ticker
+from pipeline.queues import HEARTBEAT_TIMEOUT_MS, URGENT
 from pipeline.results import JobResults
 
 if TYPE_CHECKING:
     from dramatiq.brokers.redis import RedisBroker
-
-#: Milliseconds without a sign of life after which another process takes a worker's messages.
-HEARTBEAT_TIMEOUT_MS = 5000
 
 #: Look for dead workers at each fetch: the default takes ten minutes on an idle system.
 MAINTENANCE_CHANCE = 1_000_000
 
 #: Milliseconds that a message may take; far above all time-outs of the node and the database.
 TIME_LIMIT_MS = 300_000
-
-#: The queue that overtakes all others: Dramatiq's own priority acts only after the prefetch.
-URGENT = "urgent"
 
 
 class PipelineBroker(dramatiq.Broker):
@@ -76,7 +72,9 @@ class PipelineBroker(dramatiq.Broker):
 
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> Consumer:
         """A consumer of ``queue_name``; ``timeout`` in milliseconds."""
-        return self.redis.consume(queue_name, prefetch, timeout)
+        from pipeline.consumer import Consumer as DefensiveConsumer
+
+        return DefensiveConsumer(self.redis, queue_name, prefetch, timeout)
 
     def enqueue(self, message: dramatiq.Message[Any], *, delay: int | None = None) -> dramatiq.Message[Any]:
         """Hand a message to Redis, ``delay`` milliseconds from now."""
@@ -101,6 +99,7 @@ def make_middleware() -> list[Middleware]:
     """The middleware, in order; after-hooks run from the last to the first."""
     return [
         Process(),
+        Shapes(),
         RateLimit(),
         TimeLimit(time_limit=TIME_LIMIT_MS),
         CurrentMessage(),

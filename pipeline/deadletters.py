@@ -7,7 +7,7 @@ from typing import Any
 
 import pipeline.actors  # noqa: F401 - messages are sent by the actors' names
 from pipeline import messages, status
-from pipeline.ledger import dead_letters
+from pipeline.ledger import dead_letters, recovery
 from pipeline.models import DeadLetter
 from pipeline.status import iso
 
@@ -37,7 +37,8 @@ def replay_all() -> int:
 
 def _replay(write_ids: Sequence[int]) -> int:
     moved = dead_letters.requeue(write_ids, resolution="replayed")
-    messages.verify(moved, "normal")
+    for priority, ids in recovery.by_priority(moved).items():
+        messages.verify(ids, priority)
     return len(moved)
 
 

@@ -176,7 +176,7 @@ class CredentialRecord:
         try:
             item = strict_json.read(text, max_bytes=MAX_LINE_BYTES)
         except JsonFault as fault:
-            raise InvalidInput(f"the line {fault}") from None
+            raise InvalidInput(f"the line {str(fault).removeprefix('$ ')}") from None
         return cls.from_mapping(item, cid_digest_check=cid_digest_check)
 
     @property

@@ -1,7 +1,9 @@
 """Rows whose message is gone are sent again: SQL is the truth, Redis only delivers.
 
 A message counts as gone when Redis has lost its memory (another ``run_id``, or our marker is
-not there), or when its stage's queue holds nothing and the row is older than ten seconds.
+not there); after ten seconds, when nobody has any message of its stage: no list, and no living
+worker; and after two minutes whoever has one, unless a list is so long that it may be in there.
+A message that is sent twice costs a look at its rows.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from uuid import uuid4
 
 import redis
 
-from pipeline import holding, messages
+from pipeline import holding, messages, queues
 from pipeline.chain.client import chain_client
 from pipeline.errors import ChainError, SettingsError
 from pipeline.ledger import control, dead_letters, incidents, recovery
@@ -26,10 +28,17 @@ MARKER = "pipeline:epoch"
 EPOCH = "redis_epoch"
 EPOCH_SINCE = "redis_epoch_since"
 
-#: Seconds after which a message that no queue holds counts as lost.
+#: Seconds after which a message counts as lost when there is none of its stage.
 LOST_AFTER_SECONDS = 10.0
 
-#: Seconds for which an outage's dead letters rest before they go out again.
+#: Seconds after which it does so although there are some: Redis or a worker may hold what never ends.
+OVERDUE_AFTER_SECONDS = 120.0
+
+#: As many messages in a list are a backlog, in which anything may still be: only an empty Redis counts
+#: then. It also bounds what is sent again to a stage that has no workers now.
+BACKLOG = 10
+
+#: An outage's dead letters that one sweep sends out again; they do so as soon as the node answers.
 REPLAYS_PER_SWEEP = 500
 
 
@@ -63,29 +72,31 @@ def _epoch_since(client: redis.Redis) -> float:
 
 
 def _send_writes(client: redis.Redis, priority: str, since: float) -> None:
-    queue = "urgent" if priority == "urgent" else "hash_verify"
-    ids = recovery.claim_writes(priority, sent_before=_lost_before(client, queue, since))
+    queue = queues.URGENT if priority == "urgent" else "hash_verify"
+    ids = recovery.claim_writes(priority, sent_before=_lost_before(client, since, queue))
     if ids:
         logger.warning("%d writes are sent again", len(ids), extra={"stage": "hash_verify"})
         messages.verify(ids, priority)
 
 
 def _send_batches(client: redis.Redis, since: float) -> None:
-    waiting = recovery.claim_batches(recovery.WAITING, sent_before=_lost_before(client, "chain_write", since))
+    lost_before = _lost_before(client, since, "chain_write", queues.URGENT)
+    waiting = recovery.claim_batches(recovery.WAITING, sent_before=lost_before)
     for lane in {lane for _, lane in waiting}:
         messages.write(lane)
-    settled = recovery.claim_batches(recovery.SETTLED, sent_before=_lost_before(client, "db_update", since))
+    lost_before = _lost_before(client, since, "db_update", queues.URGENT)
+    settled = recovery.claim_batches(recovery.SETTLED, sent_before=lost_before)
     for batch_id, lane in settled:
         messages.update(batch_id, lane)
 
 
-def _lost_before(client: redis.Redis, queue: str, since: float) -> float:
-    """Messages that left earlier than this are gone."""
-    with client.pipeline(transaction=False) as pipe:
-        for name in (queue, "urgent"):
-            pipe.hlen(f"dramatiq:{name}.msgs")
-        held = sum(pipe.execute())
-    return since if held else max(since, time.time() - LOST_AFTER_SECONDS)
+def _lost_before(client: redis.Redis, since: float, *names: str) -> float:
+    """Messages in these queues that left earlier than this are gone."""
+    load = queues.load(client, *names)
+    if load.waiting >= BACKLOG:
+        return since
+    age = OVERDUE_AFTER_SECONDS if load.waiting or load.fetched else LOST_AFTER_SECONDS
+    return max(since, time.time() - age)
 
 
 def _replay_after_outage() -> None:
@@ -98,7 +109,8 @@ def _replay_after_outage() -> None:
         return
     moved = dead_letters.requeue(ids, resolution=dead_letters.AUTO_REPLAYED)
     logger.warning("%d dead letters of an outage are replayed", len(moved))
-    messages.verify(moved, "normal")
+    for priority, ids in recovery.by_priority(moved).items():
+        messages.verify(ids, priority)
 
 
 def _chain_is_fine() -> bool:

@@ -41,11 +41,11 @@ from pipeline import database as databases  # pytest looks into what it finds he
 from pipeline.actors import broker as pipeline_broker
 from pipeline.actors import chain_write
 from pipeline.attempts import at_batch
-from pipeline.broker import URGENT
 from pipeline.errors import NodeUnreachable, PipelineError
 from pipeline.ledger import recovery
 from pipeline.ledger.sql import rows
 from pipeline.models import Batch, State, Write
+from pipeline.queues import URGENT
 from pipeline.results import JobResults
 from pipeline.settings import get_settings
 

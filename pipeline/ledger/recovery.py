@@ -6,10 +6,11 @@ Claiming sets ``sent_at`` under a guard, so that two sweeps do not send the same
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 
-from pipeline.database import transaction
-from pipeline.ledger.sql import locked
+from pipeline.database import reading, transaction
+from pipeline.ledger.sql import chunks, locked, rows
 from pipeline.models import Batch, BatchState, State, Write
 
 #: Writes that one sweep sends again.
@@ -57,6 +58,17 @@ def claim_batches(
     found = list(locked(lost).tuples())
     Batch.update(sent_at=now).where(Batch.id.in_([row[0] for row in found])).execute()
     return found
+
+
+@reading
+def by_priority(write_ids: Sequence[int]) -> dict[str, list[int]]:
+    """These writes by the priority at which their messages have to be sent."""
+    found: defaultdict[str, list[int]] = defaultdict(list)
+    for part in chunks(write_ids):
+        query = Write.select(Write.priority, Write.id).where(Write.id.in_(part)).order_by(Write.id)
+        for priority, write_id in rows(query):
+            found[priority].append(write_id)
+    return dict(found)
 
 
 def pending_exists() -> bool:

@@ -325,11 +325,11 @@ def test_lines_that_pass() -> None:
 @pytest.mark.parametrize(
     ("text", "error", "fault"),
     [
-        ("", InvalidInput, "line: $ is not JSON"),
-        ("nope", InvalidInput, "line: $ is not JSON"),
-        (line()[:-1], InvalidInput, "line: $ is not JSON"),
-        (line() + line(), InvalidInput, "line: $ is not JSON at line 1 column"),
-        (b"\xff", InvalidInput, "line: $ is not UTF-8 at byte 0"),
+        ("", InvalidInput, "the line is not JSON"),
+        ("nope", InvalidInput, "the line is not JSON"),
+        (line()[:-1], InvalidInput, "the line is not JSON"),
+        (line() + line(), InvalidInput, "the line is not JSON at line 1 column"),
+        (b"\xff", InvalidInput, "the line is not UTF-8 at byte 0"),
         ("[]", InvalidInput, "of type list: must be an object"),
         ("null", InvalidInput, "None: must be an object"),
         ("7", InvalidInput, "7: must be an object"),
@@ -361,8 +361,8 @@ def test_lines_that_pass() -> None:
         (line(priority="high"), InvalidPriority, "'high'"),
         (line(credential_id="a\n"), InvalidCredentialId, "U+000A"),
         (line(credential_id="\ud800"), InvalidCredentialId, "a lone surrogate"),
-        (" " * (MAX_LINE_BYTES + 1), InvalidInput, "line: $ is larger than"),
-        ("[" * 100_000, InvalidInput, "line: $ is nested deeper"),
+        (" " * (MAX_LINE_BYTES + 1), InvalidInput, "the line is larger than"),
+        ("[" * 100_000, InvalidInput, "the line is nested deeper"),
     ],
 )
 def test_lines_that_are_refused(text: str | bytes, error: type[InvalidInput], fault: str) -> None:

@@ -1,0 +1,169 @@
+"""The consumer of a Redis queue: what it can't deliver it takes out, and delivers the rest.
+
+Dramatiq's own starts anew at the first message that it can't decode, forgets what it had fetched
+together with it, and those are then delivered to nobody while the process lives.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import uuid4
+
+import dramatiq
+from dramatiq.broker import MessageProxy
+from dramatiq.brokers.redis import RedisBroker, _RedisConsumer
+from dramatiq.common import compute_backoff, q_name
+from dramatiq.errors import ConnectionClosed, DecodeError
+from redis import RedisError
+
+from pipeline.database import close_connection
+from pipeline.malformed import LOOK_AGAIN_SECONDS, refuse
+from pipeline.queues import acks_key, messages_key
+
+logger = logging.getLogger(__name__)
+
+#: In characters; a longer one is nobody's.
+MAX_MESSAGE_ID_LENGTH = 255
+
+
+class Consumer(_RedisConsumer):
+    """One for each queue of a worker process; only its own thread iterates."""
+
+    def __init__(self, broker: RedisBroker, queue_name: str, prefetch: int, timeout: int) -> None:
+        super().__init__(broker, queue_name, prefetch, timeout)  # type: ignore[no-untyped-call]
+        #: Redis ids of what is to be taken out, and why, until SQL has it.
+        self._refused: dict[bytes, str] = {}
+        self._record_at = 0.0
+
+    def __next__(self) -> MessageProxy | None:
+        """The next message; None when there is none now, or none that can be delivered."""
+        with as_connection_errors():
+            self._record_refused()
+            if not self.message_cache:
+                self.message_cache = self._fetch()
+            if self.message_cache:
+                self.misses = 0
+                return self._deliverable(self.message_cache.pop(0))
+        self.misses, backoff_ms = compute_backoff(self.misses, max_backoff=self.timeout)
+        time.sleep(backoff_ms / 1000)
+        return None
+
+    def ack(self, message: MessageProxy) -> None:
+        """Forget a message that is done."""
+        with as_connection_errors():
+            super().ack(message)  # type: ignore[no-untyped-call]
+
+    def nack(self, message: MessageProxy) -> None:
+        """Take a failed message out of the queue; Redis keeps it for a week."""
+        with as_connection_errors():
+            super().nack(message)  # type: ignore[no-untyped-call]
+
+    def requeue(self, messages: Iterable[MessageProxy]) -> None:
+        """Give back what was not worked on."""
+        with as_connection_errors():
+            super().requeue(messages)  # type: ignore[no-untyped-call]
+
+    def close(self) -> None:
+        """Give back what was fetched and not handed out: the next consumer does not know of it."""
+        bodies, self.message_cache = set(self.message_cache), []
+        refused, self._refused = self._refused, {}
+        if not bodies and not refused:
+            return
+        with as_connection_errors():
+            ids = [id_ for id_, body in self._held() if body in bodies or id_ in refused]
+            if ids:
+                self.broker.do_requeue(self.queue_name, *ids)
+
+    def _fetch(self) -> list[bytes]:
+        wanted = self.prefetch - self.outstanding_message_count
+        bodies = self.broker.do_fetch(self.queue_name, wanted) if wanted > 0 else []
+        if None in bodies:
+            self._forget_ids_without_body()
+        return [body for body in bodies if body is not None]
+
+    def _forget_ids_without_body(self) -> None:
+        """Redis has lost these messages; their rows are sent again, unless somebody seems to have them."""
+        ids = [id_ for id_, body in self._held() if body is None]
+        if ids:
+            self.broker.client.srem(acks_key(self.broker.broker_id, self.queue_name), *ids)
+            logger.warning("%d messages of %s have no content in Redis", len(ids), self.queue_name)
+
+    def _deliverable(self, body: bytes) -> MessageProxy | None:
+        try:
+            message = dramatiq.Message.decode(body)
+            fault = misfit(message, self.queue_name, self.broker.actors)
+        except DecodeError:
+            fault = "it can not be decoded"
+        if fault is None:
+            self.queued_message_ids.add(message.message_id)
+            return MessageProxy(message)
+        self._refused[self._id_of(body)] = f"a message in the queue {q_name(self.queue_name)}: {fault}"
+        self._record_refused()
+        return None
+
+    def _id_of(self, body: bytes) -> bytes:
+        """The Redis id of a message that does not tell it itself."""
+        found = (id_ for id_, held in self._held() if held == body and id_ not in self._refused)
+        return next(found, str(uuid4()).encode())
+
+    def _held(self) -> Iterator[tuple[bytes, bytes | None]]:
+        """Id and content of each message that this process has fetched and not yet finished."""
+        client = self.broker.client
+        ids: list[bytes] = list(client.smembers(acks_key(self.broker.broker_id, self.queue_name)))
+        if ids:
+            yield from zip(ids, client.hmget(messages_key(self.queue_name), ids), strict=True)
+
+    def _record_refused(self) -> None:
+        """Take out of the queue what the ledger has; the others stay, for us or for who comes after us."""
+        if not self._refused or time.monotonic() < self._record_at:
+            return
+        try:
+            for id_, why in list(self._refused.items()):
+                if not refuse(_text_of(id_), why, stage=q_name(self.queue_name)):
+                    self._record_at = time.monotonic() + LOOK_AGAIN_SECONDS
+                    return
+                self.broker.do_nack(self.queue_name, id_)
+                del self._refused[id_]
+        finally:
+            close_connection()  # this thread seldom needs one
+
+
+def misfit(message: dramatiq.Message[Any], queue_name: str, actors: Collection[str]) -> str | None:
+    """What keeps a decoded message from being delivered; None for a good one.
+
+    Dramatiq takes for granted what is asked here: its threads die of it, or never acknowledge.
+    """
+    id_, options = message.message_id, message.options
+    whole = (
+        isinstance(message.actor_name, str)
+        and isinstance(message.kwargs, dict)
+        and isinstance(options, dict)
+        and isinstance(options.get("redis_message_id"), str)
+        and "throws" not in options  # a class, which JSON has not
+        and isinstance(id_, str)
+        and 0 < len(id_) <= MAX_MESSAGE_ID_LENGTH
+        and id_.isprintable()
+    )
+    if not whole:
+        return "it is not what Dramatiq sends"
+    if message.queue_name != queue_name:
+        return "it names another queue"
+    return None if message.actor_name in actors else "there is no actor of the name in it"
+
+
+def _text_of(redis_id: bytes) -> str:
+    """A Redis id, which may be any bytes, as text that both databases take."""
+    return redis_id.decode("utf-8", "backslashreplace").replace("\0", "\\x00")[:MAX_MESSAGE_ID_LENGTH]
+
+
+@contextmanager
+def as_connection_errors() -> Iterator[None]:
+    """Let Dramatiq try again whatever Redis says: a time-out would leave messages with nobody."""
+    try:
+        yield
+    except RedisError as exc:
+        raise ConnectionClosed(exc) from None
