@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from pipeline.chain.client import ChainClient
@@ -20,6 +21,11 @@ def queue_documents(count: int, *, start: int = 0) -> list[str]:
 
     numbers = range(start, start + count)
     return sync([{"credential_id": f"c{n}", "document": document(n)} for n in numbers])
+
+
+def completed(client: Any, count: int) -> Callable[[], bool]:
+    """Whether ``count`` jobs are completed, to be waited for."""
+    return lambda: bool(client.get_job_counts()["completed"] == count)
 
 
 def chain_variables(anvil: Anvil, *, rpc_url: str | None = None) -> dict[str, object]:

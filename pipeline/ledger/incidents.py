@@ -9,6 +9,7 @@ from uuid import uuid4
 from peewee import fn
 
 from pipeline.database import transaction
+from pipeline.ledger.sql import rows
 from pipeline.models import Incident
 
 #: Kinds that hold chain writing until they are over: no credential is to blame, and none pays an attempt.
@@ -87,6 +88,12 @@ def held() -> Any:
 def under_way() -> list[Incident]:
     """All that are not over, oldest first."""
     return list(Incident.select().where(Incident.closed_at.is_null()).order_by(Incident.id))
+
+
+def subjects_of(kind: str) -> frozenset[str]:
+    """What the incidents of one kind that are not over are about."""
+    mine = (Incident.kind == kind) & Incident.closed_at.is_null()
+    return frozenset(row[0] for row in rows(Incident.select(Incident.subject).where(mine)))
 
 
 def not_alerted(*, opened_before: float, limit: int = 100) -> list[Incident]:

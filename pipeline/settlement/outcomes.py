@@ -54,7 +54,8 @@ def _mined_nonce(slot: Slot, view: View) -> int:
 
 
 def _in_block(slot: Slot, row: Transaction, receipt: Receipt, view: View) -> None:
-    ledger.end(StuckTransaction.__name__, stuck_subject(slot))
+    if stuck_subject(slot) in view.stuck:
+        ledger.end(StuckTransaction.__name__, stuck_subject(slot))
     if receipt.status == 0:
         _reverted(slot, row, receipt, view)
         return

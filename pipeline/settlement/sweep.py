@@ -67,7 +67,7 @@ def _look(chain_id: int, genesis_hash: str, watched: list[finality.Place]) -> No
         return
     # Read after the head: whatever is in its block was stored before.
     slots = nonces.unsettled(chain_id)
-    view = View.of(chain, chain_id, heads, slots, watched)
+    view = View.of(chain, chain_id, heads, slots, [*watched, *finality.newest_final(chain_id, 1)])
     watch.look(view, watched)
     for slot in slots:
         with passed_over(slot):

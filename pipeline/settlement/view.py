@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from pipeline.chain.blocks import Block, BlockReceiptsUnsupported, Heads, Receipt
 from pipeline.chain.client import ChainClient
-from pipeline.errors import ChainError, NodeUnreachable
-from pipeline.ledger import chains
+from pipeline.errors import ChainError, NodeUnreachable, StuckTransaction
+from pipeline.ledger import chains, incidents
 from pipeline.ledger.finality import Place
 from pipeline.ledger.nonces import Slot
 from pipeline.settings import get_settings
@@ -55,6 +55,8 @@ class View:
     blocks: dict[int, Block | None] = field(default_factory=dict)
     #: Whether the head is another one than in the last sweep.
     moved: bool = True
+    #: The nonces of which it is known that they are stuck, by `outcomes.stuck_subject`.
+    stuck: frozenset[str] = frozenset()
     _others: dict[str, Heads] = field(default_factory=dict)
 
     @classmethod
@@ -65,7 +67,8 @@ class View:
         seen = chains.seen_block(chain_id)
         moved = seen is None or seen[1] != heads.head.hash
         chain.new_head(heads.head.number)
-        view = cls(chain, chain_id, heads, _final_height(heads), slots, {}, moved=moved)
+        stuck = incidents.subjects_of(StuckTransaction.__name__)
+        view = cls(chain, chain_id, heads, _final_height(heads), slots, {}, moved=moved, stuck=stuck)
         heights = {place[0] for slot in slots if (place := slot.place) is not None}
         if moved:
             heights |= {place.block_number for place in watched}

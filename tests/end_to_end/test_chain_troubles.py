@@ -20,7 +20,7 @@ from pipeline.ledger import control, nonces
 from pipeline.ledger.incidents import under_way
 from pipeline.models import Batch, DeadLetter, Signer, Transaction, Write
 from pipeline.settings import Settings
-from tests.issuer import chain_variables, queue_documents
+from tests.issuer import chain_variables, completed, queue_documents
 from tests.servers.anvil import Anvil
 from tests.servers.fault_proxy import FaultProxy
 from tests.servers.kent import Kent
@@ -30,16 +30,6 @@ from tests.waiting import until
 pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
 SINGLE = {"rate_limit_max": 10_000, "batch_max_size": 1}
-
-
-def completed(client: Any, count: int) -> Callable[[], bool]:
-    """Whether ``count`` jobs are completed."""
-    return lambda: bool(client.get_job_counts()["completed"] == count)
-
-
-def pool_size(anvil: Anvil) -> int:
-    """How many transactions the node would mine next."""
-    return int(anvil.rpc("txpool_status")["pending"], 16)
 
 
 def error_classes(kent: Kent) -> list[str]:
@@ -68,7 +58,7 @@ def test_a_reorg_takes_a_confirmed_block_away(
     until(lambda: client.get_job_counts()["completed"] == 0, seconds=10, what="no longer completed")
     assert time.monotonic() - begin < 5
     assert client.get_blockchain_write_status("c0")["status"] == "active"
-    until(lambda: pool_size(anvil) > 0, seconds=20, what="the same bytes go out again")
+    until(lambda: anvil.pool_size > 0, seconds=20, what="the same bytes go out again")
     anvil.mine()
     until(completed(client, 3), seconds=20, what="3 completed again")
     after = client.get_blockchain_write_status("c0")["result"]
@@ -115,7 +105,7 @@ def test_the_base_fee_rises_above_the_cap(
     start(blockchain_max_fee_gwei=200, **SINGLE, **variables)
     queue_documents(4)
     until(lambda: Transaction.select().count() == 4, seconds=30, what="four sent")
-    until(lambda: pool_size(anvil) == 4, seconds=10, what="four in the pool")
+    until(lambda: anvil.pool_size == 4, seconds=10, what="four in the pool")
     first = Transaction.select().order_by(Transaction.nonce).first()
     dear = int(first.max_fee_wei) * 2
     mine_at(anvil, dear)
@@ -150,7 +140,7 @@ def test_at_the_ceiling_it_stops_and_alerts(
     anvil.rpc("evm_setAutomine", False)
     start(blockchain_max_fee_gwei=4, sentry_dsn=kent.dsn, **SINGLE, **variables)
     queue_documents(2)
-    until(lambda: pool_size(anvil) == 2, seconds=30, what="two in the pool")
+    until(lambda: anvil.pool_size == 2, seconds=30, what="two in the pool")
     mine_at(anvil, 9 * GWEI)
     until(lambda: mined_more(anvil, 9 * GWEI) and bool(under_way()), seconds=30, what="an incident")
     until(lambda: reason(client, "c0") == "fee ceiling", seconds=10, what="the status says why")
@@ -181,7 +171,7 @@ def test_the_original_is_mined_instead_of_its_replacement(
     anvil.rpc("evm_setAutomine", False)
     start(**SINGLE, **variables)
     queue_documents(1)
-    until(lambda: pool_size(anvil) == 1, seconds=30, what="one in the pool")
+    until(lambda: anvil.pool_size == 1, seconds=30, what="one in the pool")
     original = Transaction.get()
     # This node forgets it, wants more for it, and then takes nothing at all; another one still has it.
     proxy.answer_error("eth_sendRawTransaction", "max fee per gas less than block base fee")
@@ -206,7 +196,7 @@ def test_somebody_else_uses_the_key(
     anvil.rpc("evm_setAutomine", False)
     start(blockchain_max_in_flight=60, sentry_dsn=kent.dsn, **SINGLE, **variables)
     queue_documents(50)
-    until(lambda: pool_size(anvil) == 50, seconds=60, what="50 in the pool")
+    until(lambda: anvil.pool_size == 50, seconds=60, what="50 in the pool")
     stored = list(Transaction.select().order_by(Transaction.nonce))
     foreign = take_nonce(anvil, variables, stored[25])
     anvil.rpc("evm_setAutomine", True)
@@ -257,7 +247,7 @@ def test_the_node_loses_its_pool(
     anvil.rpc("evm_setAutomine", False)
     start(blockchain_max_in_flight=60, **SINGLE, **variables)
     queue_documents(50)
-    until(lambda: pool_size(anvil) == 50, seconds=60, what="50 in the pool")
+    until(lambda: anvil.pool_size == 50, seconds=60, what="50 in the pool")
     hashes = {row.hash for row in Transaction.select()}
     anvil.stop()
     anvil.start()
@@ -328,7 +318,7 @@ def test_the_role_is_gone_when_the_block_comes(
     anvil.rpc("evm_setAutomine", False)
     start(sentry_dsn=kent.dsn, **SINGLE, **variables)
     queue_documents(3)
-    until(lambda: pool_size(anvil) == 3, seconds=30, what="three in the pool")
+    until(lambda: anvil.pool_size == 3, seconds=30, what="three in the pool")
     as_owner(
         anvil,
         variables,

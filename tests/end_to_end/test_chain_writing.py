@@ -13,7 +13,7 @@ import redis
 from pipeline.embedded.workers import Workers
 from pipeline.ledger import control
 from pipeline.models import Batch, State, Transaction, Write
-from tests.issuer import chain_variables, queue_documents
+from tests.issuer import chain_variables, completed, queue_documents
 from tests.servers.anvil import Anvil
 from tests.servers.fault_proxy import FaultProxy
 from tests.truth import assert_truthful
@@ -26,11 +26,6 @@ pytestmark = [
 
 #: Of limits that are not what is tested.
 UNLIMITED = {"rate_limit_max": 10_000, "batch_max_size": 1}
-
-
-def completed(client: Any, count: int) -> Callable[[], bool]:
-    """Whether ``count`` jobs are completed."""
-    return lambda: bool(client.get_job_counts()["completed"] == count)
 
 
 def mined_every(anvil: Anvil, seconds: int) -> None:
@@ -98,19 +93,14 @@ def test_the_middle_of_five_is_dropped(client: Any, start: Callable[..., Workers
     anvil.rpc("evm_setAutomine", False)
     start(**UNLIMITED, **variables)
     queue_documents(5)
-    until(lambda: pool_size(anvil) == 5, seconds=30, what="five in the pool")
+    until(lambda: anvil.pool_size == 5, seconds=30, what="five in the pool")
     hashes = [row.hash for row in Transaction.select().order_by(Transaction.nonce)]
     anvil.rpc("anvil_dropTransaction", hashes[2])
-    until(lambda: pool_size(anvil) == 5, seconds=30, what="five in the pool again")
+    until(lambda: anvil.pool_size == 5, seconds=30, what="five in the pool again")
     anvil.mine()
     until(completed(client, 5), seconds=30, what="5 completed")
     assert [row.hash for row in Transaction.select().order_by(Transaction.nonce)] == hashes
     assert_truthful(anvil, variables)
-
-
-def pool_size(anvil: Anvil) -> int:
-    """How many transactions the node would mine next."""
-    return int(anvil.rpc("txpool_status")["pending"], 16)
 
 
 def test_the_node_is_away_for_a_while(
@@ -157,7 +147,7 @@ def test_what_redis_forgets_while_the_node_is_away(
     anvil.rpc("evm_setAutomine", False)
     start(**UNLIMITED, **variables)
     queue_documents(1)
-    until(lambda: pool_size(anvil) == 1, seconds=30, what="one in flight")
+    until(lambda: anvil.pool_size == 1, seconds=30, what="one in flight")
     proxy.down = True
     control.set_paused(True)
     with redis.Redis.from_url(redis_url) as connection:

@@ -12,16 +12,11 @@ import redis
 from pipeline.embedded.workers import Workers
 from pipeline.models import Credential, DeadLetter, Transaction, Write
 from pipeline.settings import get_settings
-from tests.issuer import chain_variables, document
+from tests.issuer import chain_variables, completed, document
 from tests.servers.anvil import Anvil
 from tests.servers.kent import Kent
 from tests.truth import assert_truthful
 from tests.waiting import until
-
-
-def completed(client: Any, count: int) -> Callable[[], bool]:
-    """Whether ``count`` jobs are completed."""
-    return lambda: bool(client.get_job_counts()["completed"] == count)
 
 
 def test_a_wrong_hash_fails_alone(

@@ -127,6 +127,11 @@ class Anvil(Server):
         """The number of the newest block."""
         return int(self.rpc("eth_blockNumber"), 16)
 
+    @property
+    def pool_size(self) -> int:
+        """How many transactions it would mine next."""
+        return int(self.rpc("txpool_status")["pending"], 16)
+
     def _command(self) -> Sequence[str | Path]:
         return [anvil_binary.binary(), "--host=127.0.0.1", f"--port={self.port}", *self._options]
 

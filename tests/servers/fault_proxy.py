@@ -14,41 +14,20 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from http.client import HTTPConnection, HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from typing import Any
 
 from pipeline.chain.loading import load_web3
+from tests.servers.sent import Sent, decode, pays_more
+from tests.servers.upstream import GETH_CODE, Answer, Upstream, refusal
 
 SEND = "eth_sendRawTransaction"
 #: A fault for this "method" meets every request.
 ANY = "*"
-#: What geth says for nearly everything that is wrong with a transaction, and for an unknown method.
-GETH_CODE, NO_SUCH_METHOD = -32000, -32601
-#: geth's ``txpool.pricebump``.
-PRICE_BUMP_PERCENT = 10
-UPSTREAM_TIMEOUT_SECONDS = 30.0
+#: What geth says of an unknown method.
+NO_SUCH_METHOD = -32601
 
-#: Calls whose last parameter says at which height.
-STATE = ("eth_call", "eth_getBalance", "eth_getCode", "eth_getStorageAt", "eth_getTransactionCount")
-
-Answer = dict[str, Any]
 When = Callable[[Sequence[Any]], bool]
-
-
-class Sent(NamedTuple):
-    """A raw transaction that came by. ``max_fee`` and ``tip`` in wei (a gas price is both).
-
-    ``answer``: "accepted", or the words of the refusal, the node's or those of strict replacements, also
-    where the client was told something else, or nothing; None: no node was asked, or none answered.
-    """
-
-    hash: str
-    nonce: int
-    max_fee: int
-    tip: int
-    answer: str | None
 
 
 @dataclass(eq=False)
@@ -118,58 +97,6 @@ class Replaced(Fault):
 
     answer: Answer = field(default_factory=dict)
     forward: bool = False
-
-
-class Upstream:
-    """A node; `freeze` makes it one that has stopped to follow the chain."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self._heights: dict[str, int] | None = None
-
-    def freeze(self, at: int | None) -> None:
-        """Show nothing above the height ``at`` (None: its head now)."""
-        self.thaw()
-        head = int(self.ask_one("eth_blockNumber"), 16) if at is None else at
-        heights = {"latest": head, "pending": head}
-        for tag in ("safe", "finalized"):
-            block = self.ask_one("eth_getBlockByNumber", tag, False)
-            heights[tag] = min(head, int(block["number"], 16)) if block else 0
-        self._heights = heights
-
-    def thaw(self) -> None:
-        """Show all."""
-        self._heights = None
-
-    def ask_one(self, method: str, *params: Any) -> Any:
-        """The result of one call. Raises `KeyError` on an error."""
-        return self.ask([{"jsonrpc": "2.0", "id": 0, "method": method, "params": params}])[0]["result"]
-
-    def ask(self, requests: Sequence[Answer]) -> list[Answer]:
-        """The node's answers, in the order of ``requests``, with their ids. Raises `OSError`."""
-        heights = self._heights
-        numbered = [{**request, "id": number} for number, request in enumerate(requests)]
-        if heights:
-            numbered = [_with_heights(request, heights) for request in numbered]
-        answers = self._post(numbered if len(numbered) > 1 else numbered[0])
-        by_id = {answer["id"]: answer for answer in (answers if isinstance(answers, list) else [answers])}
-        found = [{**by_id[number], "id": request["id"]} for number, request in enumerate(requests)]
-        if heights:
-            return [_hidden(*pair, heights["latest"]) for pair in zip(requests, found, strict=True)]
-        return found
-
-    def _post(self, body: Any) -> Any:
-        parts = urlsplit(self.url)
-        connection = HTTPConnection(parts.hostname or "", parts.port, timeout=UPSTREAM_TIMEOUT_SECONDS)
-        try:
-            connection.request(
-                "POST", parts.path or "/", json.dumps(body), {"Content-Type": "application/json"}
-            )
-            return json.loads(connection.getresponse().read())
-        except HTTPException as exc:
-            raise ConnectionError(f"{self.url} broke off its answer: {exc!r}") from exc
-        finally:
-            connection.close()
 
 
 class FaultProxy:
@@ -424,12 +351,12 @@ class FaultProxy:
         self, request: Answer, upstream: Upstream, sender: str, sent: Sent
     ) -> Answer | None:
         old = self._pool.get((sender, sent.nonce))
-        if not self.strict_replacements or old is None or old.hash == sent.hash or _pays_more(sent, old):
+        if not self.strict_replacements or old is None or old.hash == sent.hash or pays_more(sent, old):
             return None
         known = upstream.ask_one("eth_getTransactionByHash", old.hash)
         if known and known.get("blockNumber"):
             return None  # mined: the node has to say that the nonce is used
-        return _error(request, "replacement transaction underpriced")
+        return refusal(request, "replacement transaction underpriced")
 
 
 @dataclass
@@ -539,50 +466,6 @@ class _Handler(BaseHTTPRequestHandler):
         """Not a line for every request."""
 
 
-# --- transactions --------------------------------------------------------------------------------
-
-
-def decode(raw: str) -> tuple[str, Sent] | None:
-    """Sender (checksummed) and content of a signed transaction, in hex; None for bytes that are none."""
-    import rlp
-    from eth_account import Account
-    from eth_keys.exceptions import BadSignature, ValidationError
-    from eth_utils.crypto import keccak
-
-    try:
-        data = bytes.fromhex(raw.removeprefix("0x"))
-        nonce, tip, max_fee = _numbers(data, rlp.decode(data if data[0] >= 0xC0 else data[1:]))
-        sender = Account.recover_transaction(raw)
-    except (rlp.DecodingError, BadSignature, ValidationError, ValueError, IndexError, TypeError):
-        return None
-    return sender, Sent("0x" + keccak(data).hex(), nonce, max_fee, tip, None)
-
-
-def _numbers(data: bytes, fields: Sequence[bytes]) -> tuple[int, int, int]:
-    """Nonce, tip and fee cap: legacy (a list), EIP-2930 (type 1) or EIP-1559 and its successors."""
-    if data[0] >= 0xC0:
-        nonce, tip, max_fee = fields[0], fields[1], fields[1]
-    elif data[0] == 1:
-        nonce, tip, max_fee = fields[1], fields[2], fields[2]
-    else:
-        nonce, tip, max_fee = fields[1], fields[2], fields[3]
-    return int.from_bytes(nonce), int.from_bytes(tip), int.from_bytes(max_fee)
-
-
-def _pays_more(new: Sent, old: Sent) -> bool:
-    """Whether geth takes it as a replacement (``core/txpool/legacypool/list.go``)."""
-    pairs = ((new.max_fee, old.max_fee), (new.tip, old.tip))
-    return all(fee > before and fee >= before * (100 + PRICE_BUMP_PERCENT) // 100 for fee, before in pairs)
-
-
-def _error(request: Answer, message: str) -> Answer:
-    return {
-        "jsonrpc": "2.0",
-        "id": request["id"],
-        "error": {"code": GETH_CODE, "message": message},
-    }
-
-
 def _in_geth_words(answer: Answer, upstream: Upstream, sender: str, sent: Sent) -> Answer:
     """The same refusal as geth says it (``core/error.go``, ``core/txpool/validation.go``)."""
     said = answer["error"]["message"]
@@ -595,40 +478,4 @@ def _in_geth_words(answer: Answer, upstream: Upstream, sender: str, sent: Sent) 
     elif said.startswith("Insufficient funds"):
         balance = int(upstream.ask_one("eth_getBalance", sender, "latest"), 16)
         words = f"insufficient funds for gas * price + value: balance {balance}"
-    return _error(answer, words)
-
-
-# --- a node that lags ----------------------------------------------------------------------------
-
-
-def _with_heights(request: Answer, heights: dict[str, int]) -> Answer:
-    """The request with the lagging node's heights in place of ``latest`` and the other tags."""
-    params = [
-        hex(heights[param]) if isinstance(param, str) and param in heights else param
-        for param in request.get("params", [])
-    ]
-    return {**request, "params": params}
-
-
-def _hidden(request: Answer, answer: Answer, head: int) -> Answer:
-    """The answer without what is above the lagging node's head."""
-    result = answer.get("result")
-    if request["method"] == "eth_blockNumber":
-        return {**answer, "result": hex(head)}
-    params = request.get("params", [])
-    if request["method"] == "eth_getBlockReceipts" and _above(params[0], head):
-        return {**answer, "result": None}
-    if request["method"] in STATE and _above(params[-1], head):
-        return _error(request, "header not found")
-    if isinstance(result, dict) and _above(result.get("blockNumber", result.get("number")), head):
-        return {**answer, "result": None}
-    if request["method"] in ("eth_getBlockReceipts", "eth_getLogs") and result:
-        kept = [one for one in result if not _above(one.get("blockNumber"), head)]
-        return {**answer, "result": kept or ([] if request["method"] == "eth_getLogs" else None)}
-    return answer
-
-
-def _above(height: Any, head: int) -> bool:
-    # Not a tag, and a block's hash is longer than any height.
-    is_height = isinstance(height, str) and height.startswith("0x") and len(height) < 20
-    return is_height and int(height, 16) > head
+    return refusal(answer, words)
