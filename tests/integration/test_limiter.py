@@ -54,18 +54,24 @@ def granted_times(url: str, limit: int, threads: int, seconds: float) -> list[fl
         while time.monotonic() < stop:
             mine.take()
 
+    def tell_when_over() -> None:
+        for asker in askers:
+            asker.join()
+        with redis.Redis.from_url(url) as client:
+            client.echo("over")
+
+    askers = [threading.Thread(target=ask) for _ in range(threads)]
+    ender = threading.Thread(target=tell_when_over)
     times: list[float] = []
     with redis.Redis.from_url(url).monitor() as monitor:
-        askers = [threading.Thread(target=ask) for _ in range(threads)]
-        for asker in askers:
+        for asker in [*askers, ender]:
             asker.start()
         for command in monitor.listen():
             if command["command"].startswith("LPUSH"):
                 times.append(command["time"])
-            if time.monotonic() > stop:
+            if command["command"].startswith("ECHO"):
                 break
-        for asker in askers:
-            asker.join()
+    ender.join()
     return times
 
 
