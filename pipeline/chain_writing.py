@@ -32,7 +32,9 @@ def next_ready() -> Batch | None:
     settings = get_settings()
     if settings.blockchain_mock_enabled:
         return batches.next_ready()
-    return batches.next_ready(settings.blockchain_max_in_flight, settings.blockchain_chain_id)
+    return batches.next_ready(
+        settings.blockchain_max_in_flight, settings.blockchain_chain_id, chain_client().signer_address
+    )
 
 
 def ready() -> bool:

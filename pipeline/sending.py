@@ -7,7 +7,7 @@ import logging
 from pipeline import holding, incidents
 from pipeline.chain.answers import AnswerKind
 from pipeline.chain.client import ChainClient
-from pipeline.errors import InsufficientFunds, NodeRejected
+from pipeline.errors import InsufficientFunds, NodeRejected, StuckTransaction
 from pipeline.ledger import nonces, transactions
 from pipeline.models import Transaction
 
@@ -33,8 +33,17 @@ def send(chain: ChainClient, stored: Transaction) -> AnswerKind:
         extra={"transaction_hash": stored.hash, "nonce": stored.nonce},
     )
     if answer.kind is AnswerKind.FUNDS:
-        holding.hold(InsufficientFunds(f"{stored.signer}: the node says: {answer.text}"))
+        _no_funds(chain, stored, answer.text)
     if answer.kind is AnswerKind.FATAL:
         error = NodeRejected(f"transaction {stored.hash} (nonce {stored.nonce}): {answer.text}")
         incidents.report(error, subject=stored.hash)
     return answer.kind
+
+
+def _no_funds(chain: ChainClient, stored: Transaction, text: str) -> None:
+    """Holds chain writing, unless it is an earlier key's wallet that is empty."""
+    if stored.signer == chain.signer_address:
+        holding.hold(InsufficientFunds(f"{stored.signer}: the node says: {text}"))
+        return
+    error = StuckTransaction(f"nonce {stored.nonce} of {stored.signer}, an earlier key: {text}")
+    incidents.report(error, subject=f"{stored.chain_id}:{stored.signer}:{stored.nonce}")

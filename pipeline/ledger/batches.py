@@ -37,11 +37,13 @@ class Account:
     contract_address: str
 
 
-def next_ready(max_in_flight: int | None = None, chain_id: int | None = None) -> Batch | None:
+def next_ready(
+    max_in_flight: int | None = None, chain_id: int | None = None, signer: str | None = None
+) -> Batch | None:
     """The most urgent batch that may be written now.
 
     None while there is none, chain writing is paused or held, or ``max_in_flight`` nonces of the
-    chain are unmined (None: no such limit).
+    signer are unmined (None: no such limit).
     """
     batch: Batch | None = (
         Batch.select()
@@ -55,9 +57,9 @@ def next_ready(max_in_flight: int | None = None, chain_id: int | None = None) ->
         .order_by(URGENT_FIRST, Batch.due_at, Batch.id)
         .first()
     )
-    if batch is not None and max_in_flight is not None and nonces.in_flight(chain_id).count >= max_in_flight:
-        return None
-    return batch
+    if batch is None or max_in_flight is None:
+        return batch
+    return batch if nonces.in_flight(chain_id, signer).count < max_in_flight else None
 
 
 @transaction
@@ -72,6 +74,7 @@ def begin_attempt(batch_id: int) -> bool:
         return False
     if batch.retrying:
         Batch.update(retrying=False).where(Batch.id == batch_id).execute()
+    if batch.retrying and batch.merkle_root is None:
         Write.update(attempts=Write.attempts + 1, due_at=None, updated_at=time.time()).where(
             Write.batch == batch_id, Write.state == State.VERIFIED
         ).execute()
@@ -90,6 +93,9 @@ def fail_attempt(
     batch = _lock_waiting(batch_id)
     if batch is None or batch.retrying:
         return FailedAttempt(None, None)
+    if batch.merkle_root is not None:  # signed for before: it pays no attempts, and never fails for this
+        _wait(batch_id, batch.size, error, min_backoff_ms)
+        return FailedAttempt(min_backoff_ms, None)
     members = rows(Write.select(Write.id, Write.attempts).where(Write.batch == batch_id))
     dead = [write_id for write_id, attempts in members if error.permanent or attempts >= max_attempts]
     alive = [attempts for write_id, attempts in members if not error.permanent and attempts < max_attempts]
@@ -136,7 +142,8 @@ def submit(
     batch = _lock_waiting(batch_id)
     if batch is None or batch.due_at > time.time():
         return None
-    root = _root_of(batch_id)
+    # Signed for before: the same root, whoever of its members has moved on since.
+    root = bytes.fromhex(batch.merkle_root[2:]) if batch.merkle_root else _root_of(batch_id)
     nonce = max(signer.next_nonce, nonce_floor)
     signed = sign(root, nonce)
     Signer.update(next_nonce=nonce + 1).where(Signer.id == signer.id).execute()

@@ -247,9 +247,15 @@ def lose(slot: Slot) -> bool:
         )
         .execute()
     )
-    if lost and slot.batch is not None:
+    if lost and slot.batch is not None and not _is_live(slot.batch.id):
         write_again(slot.batch.id, reason="NonceConflict")
     return bool(lost)
+
+
+def _is_live(batch_id: int) -> bool:
+    """Whether a transaction of the batch can still be mined."""
+    live = Transaction.lost_at.is_null() & (Transaction.state != TransactionState.REVERTED)
+    return bool(Transaction.select().where(Transaction.batch == batch_id, live).exists())
 
 
 @transaction

@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.database import transaction
 from pipeline.errors import TransactionReverted
-from pipeline.ledger import dead_letters
+from pipeline.ledger import dead_letters, nonces
 from pipeline.ledger.sql import locked, rows
 from pipeline.models import Batch, BatchState, State, Transaction, TransactionState, Write
 
@@ -56,10 +56,7 @@ def record_mined(transaction_id: int, mined: Mined) -> None:
         block_hash=mined.block_hash,
         missing_since=None,
     ).where(live).execute()
-    # What shares the nonce can not be mined as long as this one is.
-    Transaction.update(lost_at=time.time()).where(
-        _shares_nonce(row), Transaction.lost_at.is_null(), Transaction.state.in_(TransactionState.UNMINED)
-    ).execute()
+    _retire_siblings(row)
     Batch.update(
         transaction_hash=row.hash,
         block_number=mined.block_number,
@@ -88,6 +85,13 @@ def record_unmined(transaction_id: int) -> None:
         ).execute()
 
 
+def _retire_siblings(row: Transaction) -> None:
+    """What shares the nonce can not be mined as long as this one is."""
+    Transaction.update(lost_at=time.time()).where(
+        _shares_nonce(row), Transaction.lost_at.is_null(), Transaction.state.in_(TransactionState.UNMINED)
+    ).execute()
+
+
 def _shares_nonce(row: Transaction) -> Any:
     return (
         (Transaction.chain_id == row.chain_id)
@@ -98,8 +102,9 @@ def _shares_nonce(row: Transaction) -> Any:
 
 
 @transaction
-def record_anchored(batch_id: int, hash_: str, mined: Mined) -> None:
-    """Note that the batch's root is on the chain through that transaction, whichever nonce it had."""
+def record_anchored(batch_id: int, hash_: str, mined: Mined, *, reverted_id: int) -> None:
+    """Note that the batch's root is on the chain through that transaction, and another was in vain."""
+    record_reverted(reverted_id)
     Batch.update(
         transaction_hash=hash_,
         block_number=mined.block_number,
@@ -124,7 +129,16 @@ def settle(batch_id: int) -> bool:
 @transaction
 def record_reverted(transaction_id: int) -> None:
     """Note that it was mined with status 0: its nonce is used up, in vain."""
+    row: Transaction = locked(Transaction.select().where(Transaction.id == transaction_id)).get()
     Transaction.update(state=TransactionState.REVERTED).where(Transaction.id == transaction_id).execute()
+    _retire_siblings(row)
+
+
+@transaction
+def revert_and_write_again(transaction_id: int, batch_id: int, *, reason: str) -> None:
+    """It was mined in vain, and the same root goes out anew: both, or neither."""
+    record_reverted(transaction_id)
+    nonces.write_again(batch_id, reason=reason)
 
 
 @transaction
@@ -138,7 +152,7 @@ def revert(transaction_id: int, error: TransactionReverted) -> str | None:
     )
     if not failed:
         return None
-    Transaction.update(state=TransactionState.REVERTED).where(Transaction.id == transaction_id).execute()
+    record_reverted(transaction_id)
     members = _members(row.batch_id)
     return dead_letters.bury(members, error, state=State.WRITTEN, stage="settle", batch_id=row.batch_id)
 

@@ -43,8 +43,8 @@ def heal(view: View) -> None:
         with passed_over(waiting[0]):
             if signer == view.chain.signer_address:
                 _fill_gap(waiting[0], view)
-                _reprice_if_stuck(waiting[0], view)
-            _send_again(waiting, view)
+            replaced = _is_stuck(waiting[0], view) and _replaced(waiting[0], view)
+            _send_again(waiting[1:] if replaced else waiting, view)
 
 
 def _waits(slot: Slot, view: View) -> bool:
@@ -95,28 +95,51 @@ def _has_to_pay_more(kind: AnswerKind, slot: Slot, view: View) -> bool:
     return kind is AnswerKind.UNDERPRICED_REPLACEMENT and not any(view.chain.knows(slot.hashes).values())
 
 
-def _reprice_if_stuck(slot: Slot, view: View) -> None:
-    """The lowest nonce is in the pool, and blocks go by without it."""
-    sent_block = slot.current.sent_block
-    if slot.nonce != view.heads.mined_nonce or sent_block is None:
-        return
-    if view.heads.pending_nonce > slot.nonce and view.heads.head.number - sent_block >= STUCK_BLOCKS:
-        _reprice(slot, view)
+def _replaced(slot: Slot, view: View) -> bool:
+    """Whether something dearer has gone out in its place: the bytes that were seen are outdated then."""
+    if slot.signer == view.chain.signer_address:
+        return _reprice(slot, view)
+    _tell_of_an_earlier_key(slot)
+    return False
 
 
-def _reprice(slot: Slot, view: View) -> None:
-    """Sign the slot's work once more for the same nonce, at least an eighth dearer, and send that."""
+def _is_stuck(slot: Slot, view: View) -> bool:
+    """The lowest nonce is in the pool, and blocks go by without it.
+
+    Not every node counts its pool: one that has taken the bytes will do.
+    """
+    heads, sent_block = view.heads_of(slot.signer), slot.current.sent_block
+    if slot.nonce != heads.mined_nonce or sent_block is None:
+        return False
+    answer = slot.current.answer or ""
+    in_pool = heads.pending_nonce > slot.nonce or answer.startswith(("accepted", "already_known"))
+    return in_pool and heads.head.number - sent_block >= STUCK_BLOCKS
+
+
+def _tell_of_an_earlier_key(slot: Slot) -> None:
+    """What an earlier key has signed can be sent again, and not made dearer without it."""
+    error = StuckTransaction(f"nonce {slot.nonce} of {slot.signer}, an earlier key, is not mined")
+    incidents.report(error, subject=stuck_subject(slot))
+
+
+def _reprice(slot: Slot, view: View) -> bool:
+    """Sign the slot's work once more for the same nonce, at least an eighth dearer, and send that.
+
+    False at the ceiling, and when another sweep was first.
+    """
     try:
         fees = view.chain.replacement_fees(_fees_of(slot.current))
     except FeeCeiling as error:
         stuck = StuckTransaction(f"nonce {slot.nonce} of {slot.signer}: {error.message}")
         incidents.report(stuck, subject=stuck_subject(slot))
-        return
+        return False
     signed = _sign(slot, view, fees)
     stored = nonces.replace(slot, lambda: signed)
-    if stored is not None:
-        logger.warning("transaction replaced", extra={"transaction_hash": stored.hash, "nonce": slot.nonce})
-        sending.send(view.chain, stored)
+    if stored is None:
+        return False
+    logger.warning("transaction replaced", extra={"transaction_hash": stored.hash, "nonce": slot.nonce})
+    sending.send(view.chain, stored)
+    return True
 
 
 def _sign(slot: Slot, view: View, fees: Fees) -> nonces.Signed:

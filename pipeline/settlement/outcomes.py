@@ -6,7 +6,7 @@ import logging
 
 from pipeline import attempts, holding, incidents, messages
 from pipeline.chain.blocks import Receipt
-from pipeline.chain.registry import RevertKind
+from pipeline.chain.registry import Registry, RevertKind
 from pipeline.errors import NonceConflict, NotAnIssuer, StuckTransaction, TransactionReverted
 from pipeline.ledger import incidents as ledger
 from pipeline.ledger import nonces, transactions
@@ -96,12 +96,10 @@ def _reverted(slot: Slot, row: Transaction, receipt: Receipt, view: View) -> Non
     revert = view.chain.revert(receipt)
     if revert.kind is RevertKind.NOT_AN_ISSUER:
         holding.hold(NotAnIssuer(f"{slot.signer}: transaction {row.hash} reverted: {revert.reason}"))
-        transactions.record_reverted(row.id)
-        nonces.write_again(batch.id, reason="NotAnIssuer")
+        transactions.revert_and_write_again(row.id, batch.id, reason="NotAnIssuer")
         return
     if revert.kind is RevertKind.OVER and nonces.reverted_count(batch.id) < MAX_REVERTS:
-        transactions.record_reverted(row.id)
-        nonces.write_again(batch.id, reason="TransactionReverted")
+        transactions.revert_and_write_again(row.id, batch.id, reason="TransactionReverted")
         return
     if revert.kind is RevertKind.ALREADY_ANCHORED and _is_ours(slot, row, view):
         return
@@ -112,34 +110,36 @@ def _reverted(slot: Slot, row: Transaction, receipt: Receipt, view: View) -> Non
 
 
 def _is_ours(slot: Slot, row: Transaction, view: View) -> bool:
-    """Whether an earlier transaction of this signer has anchored the root: then the batch is on the chain."""
-    if slot.batch is None or slot.batch.merkle_root is None:
+    """Whether an earlier transaction of ours has anchored the root: then the batch is on the chain."""
+    batch = slot.batch
+    if batch is None or batch.merkle_root is None or batch.contract_address is None:
         return False
-    root = bytes.fromhex(slot.batch.merkle_root[2:])
-    anchor = view.chain.registry.anchored_by(root)
-    if anchor is None or anchor.issuer != slot.signer:
-        return False
-    receipt = _anchoring_receipt(slot.batch.id, root, view)
+    # Where the batch was to go, whatever the settings name today.
+    registry = Registry(view.chain.rpc, batch.contract_address)
+    root = bytes.fromhex(batch.merkle_root[2:])
+    receipt = _of_ours(batch.id, view)
+    if receipt is None:
+        anchor = registry.anchored_by(root)
+        if anchor is None or anchor.issuer != slot.signer:
+            return False
+        hash_ = registry.anchoring_transaction(root)
+        receipt = view.chain.receipts([hash_])[hash_] if hash_ else None
     if receipt is None:  # a reorg under way, or a node that has forgotten: the next sweep asks again
-        logger.warning("the transaction that anchored root %s is not found", slot.batch.merkle_root)
+        logger.warning("the transaction that anchored root %s is not found", batch.merkle_root)
         return True
     view.read_blocks([receipt.block_number])
     if view.blocks[receipt.block_number] is None:
         return True
-    transactions.record_reverted(row.id)
-    transactions.record_anchored(slot.batch.id, receipt.transaction_hash, _mined(receipt, view))
+    mined = _mined(receipt, view)
+    transactions.record_anchored(batch.id, receipt.transaction_hash, mined, reverted_id=row.id)
     _settle_if_deep(slot, receipt.block_number, view)
     return True
 
 
-def _anchoring_receipt(batch_id: int, root: bytes, view: View) -> Receipt | None:
-    """Of the transactions that were signed for the batch the one that has anchored it, else by the event."""
+def _of_ours(batch_id: int, view: View) -> Receipt | None:
+    """The receipt of what was signed for the batch, under whichever nonce and key, and has anchored it."""
     signed = view.chain.receipts(nonces.hashes_for(batch_id))
-    done = next((receipt for receipt in signed.values() if receipt and receipt.status == 1), None)
-    if done is not None:
-        return done
-    hash_ = view.chain.anchoring_transaction(root)
-    return view.chain.receipts([hash_])[hash_] if hash_ else None
+    return next((receipt for receipt in signed.values() if receipt and receipt.status == 1), None)
 
 
 def _is_beyond_the_watch(number: int, view: View) -> bool:
@@ -158,9 +158,11 @@ def _nonce_used(slot: Slot, view: View) -> None:
         return
     if any(chain.receipts(slot.hashes).values()) or any(chain.knows(slot.hashes).values()):
         return
-    if nonces.lose(slot):
-        error = NonceConflict(
-            f"nonce {slot.nonce} of {slot.signer} was used by a transaction that is not ours: "
-            "somebody else has the key"
-        )
-        incidents.report(error, subject=stuck_subject(slot), level="fatal", over=True)
+    error = NonceConflict(
+        f"nonce {slot.nonce} of {slot.signer} was used by a transaction that is not ours: "
+        "somebody else has the key"
+    )
+    # First: a process that dies here has told of it, and the next sweep does the rest.
+    incidents.report(error, subject=stuck_subject(slot), level="fatal", over=True)
+    nonces.lose(slot)
+    ledger.end(StuckTransaction.__name__, stuck_subject(slot))

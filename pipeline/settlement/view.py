@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from pipeline.chain.blocks import Block, BlockReceiptsUnsupported, Heads, Receipt
 from pipeline.chain.client import ChainClient
+from pipeline.chain.rpc import RpcError
 from pipeline.errors import ChainError, NodeUnreachable, StuckTransaction
 from pipeline.ledger import chains, incidents
 from pipeline.ledger.finality import Place
@@ -135,7 +136,7 @@ class View:
             return None
         try:
             found = self.chain.block_receipts(list(new))
-        except BlockReceiptsUnsupported:
+        except (BlockReceiptsUnsupported, RpcError):  # too large an answer, for instance
             return None
         self.read_blocks([number, *new])
         before = self.blocks[number]
