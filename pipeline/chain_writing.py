@@ -91,6 +91,8 @@ def _write(batch: Batch, chain: ChainClient) -> None:
         try:
             in_flight = holding.check(chain, fresh=True)
             stored = _submit(batch.id, chain, in_flight.count)
+        except holding.OF_A_WALLET as error:
+            holding.hold(error, signer=chain.signer_address)
         except holding.HOLDS as error:
             holding.hold(error)
     if stored is not None:

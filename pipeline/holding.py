@@ -28,10 +28,18 @@ logger = logging.getLogger(__name__)
 #: What holds chain writing; `pipeline.ledger.incidents.HOLDING` has their names, and `ChainReset`.
 HOLDS = (InsufficientFunds, NotAnIssuer, FeeCeiling, WrongChain, NoContract, SettingsError)
 
+#: Those that are about one wallet: another one's is another incident.
+OF_A_WALLET = (InsufficientFunds, NotAnIssuer)
 
-def hold(error: PipelineError) -> None:
-    """Let chain writing wait until `review` finds it fit again; one alert."""
-    incidents.report(error, subject=str(get_settings().blockchain_chain_id))
+
+def hold(error: PipelineError, *, signer: str | None = None) -> None:
+    """Let chain writing wait until `review` finds it fit again; one alert for each wallet it is about."""
+    incidents.report(error, subject=_subject(error, signer))
+
+
+def _subject(error: PipelineError, signer: str | None) -> str:
+    chain_id = str(get_settings().blockchain_chain_id)
+    return f"{chain_id}:{signer}" if signer and isinstance(error, OF_A_WALLET) else chain_id
 
 
 def check(chain: ChainClient, *, fresh: bool = False) -> nonces.InFlight:
@@ -54,8 +62,9 @@ def review(chain: ChainClient) -> None:
     except NodeUnreachable:
         return
     except HOLDS as error:
-        ledger.end_holds(except_kind=error.code)
-        hold(error)
+        signer = None if isinstance(error, SettingsError) else chain.signer_address
+        ledger.end_holds(but=(error.code, _subject(error, signer)))
+        hold(error, signer=signer)
         return
     over = ledger.end_holds()
     if over:

@@ -240,6 +240,8 @@ class Chain(Table):
     genesis_hash = pw.TextField()
     seen_number = pw.BigIntegerField(null=True)
     seen_hash = pw.TextField(null=True)
+    #: Since when the head is below a block in which something of ours was seen.
+    lower_since = pw.DoubleField(null=True)
 
     class Meta:
         table_name = "chains"
@@ -258,6 +260,8 @@ class Incident(Table):
     message = pw.TextField()
     opened_at = pw.DoubleField(default=time.time)
     alerted_at = pw.DoubleField(null=True)
+    #: When it is told of once more, if it is still under way: it came back soon after the last alert.
+    alert_due_at = pw.DoubleField(null=True)
     closed_at = pw.DoubleField(null=True)
 
     class Meta:

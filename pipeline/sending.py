@@ -9,9 +9,15 @@ from pipeline.chain.answers import AnswerKind
 from pipeline.chain.client import ChainClient
 from pipeline.errors import InsufficientFunds, NodeRejected, StuckTransaction
 from pipeline.ledger import nonces, transactions
+from pipeline.ledger.nonces import Slot
 from pipeline.models import Transaction
 
 logger = logging.getLogger(__name__)
+
+
+def subject(nonce: Transaction | Slot) -> str:
+    """The name under which incidents about a nonce are known."""
+    return f"{nonce.chain_id}:{nonce.signer}:{nonce.nonce}"
 
 
 def send_in_order(chain: ChainClient, stored: Transaction) -> None:
@@ -36,14 +42,15 @@ def send(chain: ChainClient, stored: Transaction) -> AnswerKind:
         _no_funds(chain, stored, answer.text)
     if answer.kind is AnswerKind.FATAL:
         error = NodeRejected(f"transaction {stored.hash} (nonce {stored.nonce}): {answer.text}")
-        incidents.report(error, subject=stored.hash)
+        incidents.report(error, subject=subject(stored))
     return answer.kind
 
 
 def _no_funds(chain: ChainClient, stored: Transaction, text: str) -> None:
     """Holds chain writing, unless it is an earlier key's wallet that is empty."""
     if stored.signer == chain.signer_address:
-        holding.hold(InsufficientFunds(f"{stored.signer}: the node says: {text}"))
+        error = InsufficientFunds(f"{stored.signer}: the node says: {text}")
+        holding.hold(error, signer=stored.signer)
         return
-    error = StuckTransaction(f"nonce {stored.nonce} of {stored.signer}, an earlier key: {text}")
-    incidents.report(error, subject=f"{stored.chain_id}:{stored.signer}:{stored.nonce}")
+    stuck = StuckTransaction(f"nonce {stored.nonce} of {stored.signer}, an earlier key: {text}")
+    incidents.report(stuck, subject=subject(stored))

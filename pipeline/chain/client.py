@@ -219,9 +219,19 @@ class ChainClient:
             pending_nonce=quantity(_result(pending)),
         )
 
-    def mined_nonce_at(self, signer: str, number: int) -> int:
-        """How many transactions of ``signer`` are mined up to block ``number``."""
-        return quantity(self.rpc.call("eth_getTransactionCount", [signer, hex(number)]))
+    def is_foreign(self, signer: str, nonce: int, hashes: Sequence[str], number: int) -> bool:
+        """Whether ``nonce`` was used up to block ``number`` by a transaction that is none of these.
+
+        One HTTP request: a node that has the block and knows of none of them has to say it all.
+        """
+        used, *found = self._all(
+            [
+                ("eth_getTransactionCount", [signer, hex(number)]),
+                *(("eth_getTransactionReceipt", [hash_]) for hash_ in hashes),
+                *(("eth_getTransactionByHash", [hash_]) for hash_ in hashes),
+            ]
+        )
+        return quantity(used) > nonce and not any(found)
 
     def head(self) -> Block:
         """The newest block."""

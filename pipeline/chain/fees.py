@@ -85,9 +85,10 @@ class FeeMarket:
 def offer(base_fee_wei: int | None, tip_wei: int, *, ceiling_wei: int) -> Fees:
     """Fees for a chain with that base fee and tip; without base fee ``tip_wei`` is the gas price.
 
-    Raises `FeeCeiling` when even base fee and tip are above ``ceiling_wei``.
+    A tip for which there is no room is smaller. Raises `FeeCeiling` when the next block takes nothing
+    that pays up to ``ceiling_wei``.
     """
-    needed_wei = (base_fee_wei or 0) + tip_wei
+    needed_wei = tip_wei if base_fee_wei is None else base_fee_wei + min(tip_wei, MIN_TIP_WEI)
     if needed_wei > ceiling_wei:
         raise FeeCeiling(
             f"the chain asks for {needed_wei / GWEI:g} gwei, "
@@ -95,26 +96,35 @@ def offer(base_fee_wei: int | None, tip_wei: int, *, ceiling_wei: int) -> Fees:
         )
     if base_fee_wei is None:
         return Fees(tip_wei, tip_wei, legacy=True)
-    return Fees(min(BASE_FEE_ROOM * base_fee_wei + tip_wei, ceiling_wei), tip_wei)
+    max_fee_wei = min(BASE_FEE_ROOM * base_fee_wei + tip_wei, ceiling_wei)
+    return Fees(max_fee_wei, min(tip_wei, max_fee_wei - base_fee_wei))
 
 
 def replacement(previous: Fees, base_fee_wei: int | None, tip_wei: int, *, ceiling_wei: int) -> Fees:
     """Fees at least an eighth above ``previous``, both of them, and what the chain asks for where it is more.
 
-    geth takes no replacement that is not a tenth dearer in both (``--txpool.pricebump``). Raises
-    `FeeCeiling` when that, or what the next block takes, is above ``ceiling_wei``.
+    geth takes no replacement that is not a tenth dearer in both (``--txpool.pricebump``). The tip may
+    be more than the cap leaves over the base fee: then what is left is paid (EIP-1559). Raises
+    `FeeCeiling` when an eighth more, or what the next block takes, is above ``ceiling_wei``.
     """
     lowest_wei = _an_eighth_more(previous.max_fee_wei)
-    tip_wei = max(tip_wei, _an_eighth_more(previous.tip_wei))
-    needed_wei = max(lowest_wei, (base_fee_wei or 0) + tip_wei)
+    lowest_tip_wei = _an_eighth_more(previous.tip_wei)
+    legacy = previous.legacy or base_fee_wei is None
+    base_fee_wei = base_fee_wei or 0
+    if legacy:
+        needed_wei = max(lowest_wei, base_fee_wei + tip_wei)
+    else:
+        needed_wei = max(lowest_wei, base_fee_wei + min(tip_wei, MIN_TIP_WEI))
     if needed_wei > ceiling_wei:
         raise FeeCeiling(
             f"it pays up to {previous.max_fee_wei / GWEI:g} gwei and would have to pay "
             f"{needed_wei / GWEI:g}, BLOCKCHAIN_MAX_FEE_GWEI is {ceiling_wei / GWEI:g}"
         )
-    if previous.legacy or base_fee_wei is None:
+    if legacy:
         return Fees(needed_wei, needed_wei, legacy=True)
-    return Fees(min(max(lowest_wei, BASE_FEE_ROOM * base_fee_wei + tip_wei), ceiling_wei), tip_wei)
+    tip_wei = max(tip_wei, lowest_tip_wei)
+    max_fee_wei = min(max(lowest_wei, BASE_FEE_ROOM * base_fee_wei + tip_wei), ceiling_wei)
+    return Fees(max_fee_wei, max(lowest_tip_wei, min(tip_wei, max_fee_wei - base_fee_wei)))
 
 
 def _an_eighth_more(wei: int) -> int:

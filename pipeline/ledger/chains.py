@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from pipeline.database import transaction
 from pipeline.models import Chain
 
@@ -22,6 +24,18 @@ def seen_block(chain_id: int) -> tuple[int, str] | None:
     """Number and hash of the newest block up to which everything was looked at."""
     row = Chain.select(Chain.seen_number, Chain.seen_hash).where(Chain.chain_id == chain_id).tuples().first()
     return (row[0], row[1]) if row and row[0] is not None else None
+
+
+@transaction
+def lower_for(chain_id: int, *, lower: bool) -> float:
+    """For how many seconds the head has been below a block in which something of ours was seen."""
+    mine = Chain.chain_id == chain_id
+    row = Chain.select(Chain.lower_since).where(mine).tuples().first()
+    since = row[0] if row else None
+    now = time.time()
+    if lower != (since is not None):
+        Chain.update(lower_since=now if lower else None).where(mine).execute()
+    return now - since if lower and since is not None else 0.0
 
 
 @transaction

@@ -55,15 +55,19 @@ def mark_final(batch_ids: Sequence[int]) -> None:
 
 
 @transaction
-def unconfirm(batch_id: int) -> list[str] | None:
+def unconfirm(place: Place) -> list[str] | None:
     """A reorg took the block away: back to submitted, the credentials to pending, the same bytes go out.
 
-    Returns the credentials that are pending again; None when somebody else did it. One of which
-    something newer is pending stays as it is: there is one pending write of a credential.
+    Returns the credentials that are pending again; None when somebody else did it, or the batch is
+    in another block by now. One of which something newer is pending stays as it is: there is one
+    pending write of a credential.
     """
+    batch_id = place.batch_id
     members = rows(Write.select(Write.credential_id).where(Write.batch == batch_id))
     lock_credentials([row[0] for row in members])
-    query = Batch.select().where(Batch.id == batch_id, Batch.state.in_(DEEP))
+    query = Batch.select().where(
+        Batch.id == batch_id, Batch.state.in_(DEEP), Batch.block_hash == place.block_hash
+    )
     if locked(query).first() is None:
         return None
     Batch.update(

@@ -23,18 +23,20 @@ HOLDING = (
     "SettingsError",
 )
 
-#: One that comes back within so many seconds is the same incident.
+#: One that comes back within so many seconds of its alert is the same incident, and told of once more
+#: only if it is still there when they are over.
 SAME_WITHIN_SECONDS = 600.0
 
 
 @transaction
 def begin(kind: str, subject: str, message: str, *, level: str = "error") -> Incident | None:
-    """Record an incident; None when it is under way already, or was until a moment ago."""
+    """Record an incident; None when it is under way already, or was told of a moment ago."""
     mine = (Incident.kind == kind) & (Incident.subject == subject)
-    recent = Incident.closed_at.is_null() | (Incident.closed_at > time.time() - SAME_WITHIN_SECONDS)
-    row = Incident.select(Incident.id).where(mine, recent).order_by(Incident.id.desc()).tuples().first()
-    if row is not None:
-        Incident.update(closed_at=None, message=message).where(Incident.id == row[0]).execute()
+    last: Incident | None = Incident.select().where(mine).order_by(Incident.id.desc()).first()
+    if last is not None and _is_same(last):
+        Incident.update(message=message).where(Incident.id == last.id).execute()
+        if last.closed_at is not None:
+            _reopen(last)
         return None
     new = {
         "event_id": uuid4().hex,
@@ -48,22 +50,38 @@ def begin(kind: str, subject: str, message: str, *, level: str = "error") -> Inc
     return made[0] if made else None
 
 
+def _is_same(last: Incident) -> bool:
+    """Whether an incident that is met now is that one."""
+    told_at = last.alerted_at or last.opened_at
+    return last.closed_at is None or told_at > time.time() - SAME_WITHIN_SECONDS
+
+
+def _reopen(last: Incident) -> None:
+    again: dict[str, Any] = {"closed_at": None}
+    if last.alerted_at is not None:
+        again |= {"event_id": uuid4().hex, "alert_due_at": last.alerted_at + SAME_WITHIN_SECONDS}
+    Incident.update(again).where(Incident.id == last.id).execute()
+
+
 @transaction
 def end(kind: str, subject: str) -> bool:
     """Close an incident; False when it was not under way."""
     return bool(
-        Incident.update(closed_at=time.time())
+        Incident.update(closed_at=time.time(), alert_due_at=None)
         .where(Incident.kind == kind, Incident.subject == subject, Incident.closed_at.is_null())
         .execute()
     )
 
 
 @transaction
-def end_holds(except_kind: str | None = None) -> list[str]:
-    """Close what holds chain writing, but for one kind; returns the kinds that were closed."""
-    over = Incident.update(closed_at=time.time()).where(
-        Incident.kind.in_([kind for kind in HOLDING if kind != except_kind]), Incident.closed_at.is_null()
+def end_holds(but: tuple[str, str] | None = None) -> list[str]:
+    """Close what holds chain writing, but for one kind and subject; returns the kinds that were closed."""
+    over = Incident.update(closed_at=time.time(), alert_due_at=None).where(
+        Incident.kind.in_(HOLDING), Incident.closed_at.is_null()
     )
+    if but is not None:
+        kind, subject = but
+        over = over.where((Incident.kind != kind) | (Incident.subject != subject))
     return [row[0] for row in over.returning(Incident.kind).tuples()]
 
 
@@ -90,19 +108,20 @@ def under_way() -> list[Incident]:
     return list(Incident.select().where(Incident.closed_at.is_null()).order_by(Incident.id))
 
 
-def subjects_of(kind: str) -> frozenset[str]:
-    """What the incidents of one kind that are not over are about."""
-    mine = (Incident.kind == kind) & Incident.closed_at.is_null()
+def subjects_of(*kinds: str) -> frozenset[str]:
+    """What the incidents of these kinds that are not over are about."""
+    mine = Incident.kind.in_(kinds) & Incident.closed_at.is_null()
     return frozenset(row[0] for row in rows(Incident.select(Incident.subject).where(mine)))
 
 
 def not_alerted(*, opened_before: float, limit: int = 100) -> list[Incident]:
-    """Those of before that time of which nobody has been told."""
-    mine = Incident.alerted_at.is_null() & (Incident.opened_at < opened_before)
+    """Those of before that time of which nobody has been told, and those that are due once more."""
+    due = Incident.closed_at.is_null() & (Incident.alert_due_at < time.time())
+    mine = due | (Incident.alerted_at.is_null() & (Incident.opened_at < opened_before))
     return list(Incident.select().where(mine).order_by(Incident.id).limit(limit))
 
 
 @transaction
 def mark_alerted(incident_id: int) -> None:
     """Record that the alert has left."""
-    Incident.update(alerted_at=time.time()).where(Incident.id == incident_id).execute()
+    Incident.update(alerted_at=time.time(), alert_due_at=None).where(Incident.id == incident_id).execute()

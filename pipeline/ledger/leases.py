@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import uuid4
 
-from pipeline.database import transaction
+from pipeline.database import close_connection, transaction
+from pipeline.errors import DatabaseUnavailable
 from pipeline.ledger import sql
 from pipeline.models import Lease
+
+logger = logging.getLogger(__name__)
 
 #: The longest that a lease may last. One that ends later was made by a wrong clock: nobody believes it.
 MAX_SECONDS = 60.0
@@ -47,11 +52,31 @@ def release(name: str, holder: str) -> None:
 
 @contextmanager
 def held(name: str, *, seconds: float) -> Iterator[bool]:
-    """``with held(...) as mine``: True for the only holder among all processes."""
+    """``with held(...) as mine``: True for the only holder among all processes.
+
+    The lease is prolonged for as long as the block takes; it ends ``seconds`` after the process did.
+    """
     holder = new_holder()
-    mine = acquire(name, holder, seconds=seconds)
+    if not acquire(name, holder, seconds=seconds):
+        yield False
+        return
+    over = threading.Event()
+    keeper = threading.Thread(target=_prolong, args=(name, holder, seconds, over), daemon=True)
+    keeper.start()
     try:
-        yield mine
+        yield True
     finally:
-        if mine:
-            release(name, holder)
+        over.set()
+        keeper.join()
+        release(name, holder)
+
+
+def _prolong(name: str, holder: str, seconds: float, over: threading.Event) -> None:
+    while not over.wait(seconds / 3):
+        try:
+            if not acquire(name, holder, seconds=seconds):
+                logger.warning("the lease %r was lost: this process had stopped for too long", name)
+                break
+        except DatabaseUnavailable as exc:
+            logger.warning("the lease %r was not prolonged: %s", name, exc.message)
+    close_connection()

@@ -69,13 +69,20 @@ def record_mined(transaction_id: int, mined: Mined) -> None:
 
 
 @transaction
-def record_unmined(transaction_id: int) -> None:
-    """A reorg took the block away: the transaction waits for a block again, and goes out at once."""
+def record_unmined(transaction_id: int, block_hash: str) -> None:
+    """A reorg took that block away: the transaction waits for a block again, and goes out at once.
+
+    Nothing happens when it was seen in another block meanwhile.
+    """
     moved = list(
         Transaction.update(
             state=TransactionState.SENT, block_number=None, block_hash=None, sent_at=0, sent_block=None
         )
-        .where(Transaction.id == transaction_id, Transaction.state == TransactionState.MINED)
+        .where(
+            Transaction.id == transaction_id,
+            Transaction.state == TransactionState.MINED,
+            Transaction.block_hash == block_hash,
+        )
         .returning(Transaction)
     )
     for row in moved:

@@ -14,7 +14,6 @@ from pipeline.errors import FeeCeiling, StuckTransaction
 from pipeline.ledger import nonces, transactions
 from pipeline.ledger.nonces import Slot
 from pipeline.models import Transaction, TransactionState
-from pipeline.settlement.outcomes import stuck_subject
 from pipeline.settlement.view import View, passed_over
 
 logger = logging.getLogger(__name__)
@@ -22,6 +21,9 @@ logger = logging.getLogger(__name__)
 #: Seconds after which bytes go out again of which no node has said that it has them; which a node
 #: does not count among the pending ones; and all others.
 UNSENT_SECONDS, UNCOUNTED_SECONDS, RESEND_SECONDS = 3.0, 2.0, 60.0
+
+#: Seconds after which operators are told that no node takes the lowest nonce's bytes.
+UNTAKEN_SECONDS = 600.0
 
 #: Blocks that go by without the lowest nonce before it is repriced.
 STUCK_BLOCKS = 3
@@ -35,14 +37,13 @@ _gaps: dict[tuple[str, int], float] = {}
 
 def heal(view: View) -> None:
     """See to it that a node has everything that is to be mined, each signer's in the order of its nonces."""
-    for signer, slots in groupby(view.slots, lambda slot: slot.signer):
+    for _, slots in groupby(view.slots, lambda slot: slot.signer):
         waiting = [slot for slot in slots if _waits(slot, view)]
         if not waiting:
             continue
         _note_head(waiting, view)
         with passed_over(waiting[0]):
-            if signer == view.chain.signer_address:
-                _fill_gap(waiting[0], view)
+            _fill_gap(waiting[0], view)
             replaced = _is_stuck(waiting[0], view) and _replaced(waiting[0], view)
             _send_again(waiting[1:] if replaced else waiting, view)
 
@@ -72,8 +73,8 @@ def _send_again(waiting: list[Slot], view: View) -> None:
         kind = sending.send(view.chain, slot.current)
         if kind in (AnswerKind.FUNDS, AnswerKind.FATAL):
             return  # what comes after it can not be mined either
-        if _has_to_pay_more(kind, slot, view):
-            _reprice(slot, view)
+        if slot.nonce == view.heads_of(slot.signer).mined_nonce:
+            _help_the_lowest(slot, kind, view)
 
 
 def _is_due(slot: Slot, view: View) -> bool:
@@ -85,10 +86,18 @@ def _is_due(slot: Slot, view: View) -> bool:
     return age > (RESEND_SECONDS if counted else UNCOUNTED_SECONDS)
 
 
-def _has_to_pay_more(kind: AnswerKind, slot: Slot, view: View) -> bool:
+def _help_the_lowest(slot: Slot, kind: AnswerKind, view: View) -> None:
     """Only the lowest nonce is repriced: the others may do as they are once it is mined."""
-    if slot.signer != view.chain.signer_address or slot.nonce != view.heads.mined_nonce:
-        return False
+    if _has_to_pay_more(kind, slot, view):
+        _replaced(slot, view)
+    elif (
+        kind in (AnswerKind.UNKNOWN, AnswerKind.GAP)
+        and time.time() - slot.current.created_at > UNTAKEN_SECONDS
+    ):
+        _tell(slot, f"no node takes it: {slot.current.answer}")
+
+
+def _has_to_pay_more(kind: AnswerKind, slot: Slot, view: View) -> bool:
     if kind is AnswerKind.REPRICE:
         return True
     # The node has another transaction of that nonce: one of ours will do.
@@ -99,7 +108,7 @@ def _replaced(slot: Slot, view: View) -> bool:
     """Whether something dearer has gone out in its place: the bytes that were seen are outdated then."""
     if slot.signer == view.chain.signer_address:
         return _reprice(slot, view)
-    _tell_of_an_earlier_key(slot)
+    _tell(slot, "it is not mined, and can be made dearer only with that key: an earlier one")
     return False
 
 
@@ -116,10 +125,10 @@ def _is_stuck(slot: Slot, view: View) -> bool:
     return in_pool and heads.head.number - sent_block >= STUCK_BLOCKS
 
 
-def _tell_of_an_earlier_key(slot: Slot) -> None:
-    """What an earlier key has signed can be sent again, and not made dearer without it."""
-    error = StuckTransaction(f"nonce {slot.nonce} of {slot.signer}, an earlier key, is not mined")
-    incidents.report(error, subject=stuck_subject(slot))
+def _tell(slot: Slot, what: str) -> None:
+    incidents.report(
+        StuckTransaction(f"nonce {slot.nonce} of {slot.signer}: {what}"), subject=sending.subject(slot)
+    )
 
 
 def _reprice(slot: Slot, view: View) -> bool:
@@ -130,8 +139,7 @@ def _reprice(slot: Slot, view: View) -> bool:
     try:
         fees = view.chain.replacement_fees(_fees_of(slot.current))
     except FeeCeiling as error:
-        stuck = StuckTransaction(f"nonce {slot.nonce} of {slot.signer}: {error.message}")
-        incidents.report(stuck, subject=stuck_subject(slot))
+        _tell(slot, error.message)
         return False
     signed = _sign(slot, view, fees)
     stored = nonces.replace(slot, lambda: signed)
@@ -159,13 +167,16 @@ def _fees_of(row: Transaction) -> Fees:
 
 def _fill_gap(lowest: Slot, view: View) -> None:
     """Nothing of ours is at the nonce that the chain waits for, nor in the node's pool."""
-    heads = view.heads
+    heads = view.heads_of(lowest.signer)
     first = heads.mined_nonce
     if lowest.nonce <= first or heads.pending_nonce > first:
         _gaps.pop((lowest.signer, first), None)
         return
     since = _gaps.setdefault((lowest.signer, first), time.monotonic())
     if time.monotonic() - since < GAP_SECONDS:
+        return
+    if lowest.signer != view.chain.signer_address:
+        _tell(lowest, f"nothing is there for nonce {first}, and only that key can fill it: an earlier one")
         return
     for nonce in range(first, lowest.nonce):
         _fill(lowest, nonce, view)

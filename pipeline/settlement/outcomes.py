@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 
-from pipeline import attempts, holding, incidents, messages
+from pipeline import attempts, holding, incidents, messages, sending
 from pipeline.chain.blocks import Receipt
 from pipeline.chain.registry import Registry, RevertKind
-from pipeline.errors import NonceConflict, NotAnIssuer, StuckTransaction, TransactionReverted
+from pipeline.errors import NonceConflict, NotAnIssuer, TransactionReverted
 from pipeline.ledger import incidents as ledger
 from pipeline.ledger import nonces, transactions
 from pipeline.ledger.attempts import FailedAttempt
@@ -15,7 +15,7 @@ from pipeline.ledger.nonces import Slot
 from pipeline.ledger.transactions import Mined
 from pipeline.models import Transaction
 from pipeline.settings import get_settings
-from pipeline.settlement.view import View
+from pipeline.settlement.view import TROUBLES, View
 
 logger = logging.getLogger(__name__)
 
@@ -37,16 +37,17 @@ def look(slot: Slot, view: View) -> None:
     if mined is not None:
         if slot.place is not None and view.is_gone(*slot.place):
             logger.warning("a reorg took the block away", extra={"transaction_hash": mined.hash})
-            transactions.record_unmined(mined.id)
+            transactions.record_unmined(mined.id, slot.place[1])
     elif slot.nonce < _mined_nonce(slot, view):
         _nonce_used(slot, view)
     elif any(row.missing_since is not None for row in slot.transactions):
         nonces.mark_found(slot)
 
 
-def stuck_subject(slot: Slot) -> str:
-    """The name under which an incident about a nonce is known."""
-    return f"{slot.chain_id}:{slot.signer}:{slot.nonce}"
+def _no_trouble_any_more(slot: Slot, view: View) -> None:
+    if sending.subject(slot) in view.troubled:
+        for kind in TROUBLES:
+            ledger.end(kind, sending.subject(slot))
 
 
 def _mined_nonce(slot: Slot, view: View) -> int:
@@ -54,14 +55,13 @@ def _mined_nonce(slot: Slot, view: View) -> int:
 
 
 def _in_block(slot: Slot, row: Transaction, receipt: Receipt, view: View) -> None:
-    if stuck_subject(slot) in view.stuck:
-        ledger.end(StuckTransaction.__name__, stuck_subject(slot))
+    _no_trouble_any_more(slot, view)
     if receipt.status == 0:
         _reverted(slot, row, receipt, view)
         return
     before = slot.mined
-    if before is not None and before.id != row.id:
-        transactions.record_unmined(before.id)
+    if before is not None and before.block_hash is not None and before.id != row.id:
+        transactions.record_unmined(before.id, before.block_hash)
     transactions.record_mined(row.id, _mined(receipt, view))
     _settle_if_deep(slot, receipt.block_number, view)
 
@@ -95,7 +95,8 @@ def _reverted(slot: Slot, row: Transaction, receipt: Receipt, view: View) -> Non
         return
     revert = view.chain.revert(receipt)
     if revert.kind is RevertKind.NOT_AN_ISSUER:
-        holding.hold(NotAnIssuer(f"{slot.signer}: transaction {row.hash} reverted: {revert.reason}"))
+        error = NotAnIssuer(f"{slot.signer}: transaction {row.hash} reverted: {revert.reason}")
+        holding.hold(error, signer=slot.signer)
         transactions.revert_and_write_again(row.id, batch.id, reason="NotAnIssuer")
         return
     if revert.kind is RevertKind.OVER and nonces.reverted_count(batch.id) < MAX_REVERTS:
@@ -105,8 +106,8 @@ def _reverted(slot: Slot, row: Transaction, receipt: Receipt, view: View) -> Non
         return
     if not _is_beyond_the_watch(receipt.block_number, view):
         return
-    error = TransactionReverted(f"transaction {row.hash} reverted: {revert.reason}")
-    attempts.announce(FailedAttempt(None, transactions.revert(row.id, error)))
+    failure = TransactionReverted(f"transaction {row.hash} reverted: {revert.reason}")
+    attempts.announce(FailedAttempt(None, transactions.revert(row.id, failure)))
 
 
 def _is_ours(slot: Slot, row: Transaction, view: View) -> bool:
@@ -153,16 +154,13 @@ def _nonce_used(slot: Slot, view: View) -> None:
     """The nonce is used, and no receipt is ours: it takes time and depth until that is believed."""
     if nonces.mark_missing(slot) < MISSING_SECONDS or view.final < 0:
         return
-    chain = view.chain
-    if chain.mined_nonce_at(slot.signer, view.final) <= slot.nonce:
-        return
-    if any(chain.receipts(slot.hashes).values()) or any(chain.knows(slot.hashes).values()):
+    if not view.chain.is_foreign(slot.signer, slot.nonce, slot.hashes, view.final):
         return
     error = NonceConflict(
         f"nonce {slot.nonce} of {slot.signer} was used by a transaction that is not ours: "
         "somebody else has the key"
     )
     # First: a process that dies here has told of it, and the next sweep does the rest.
-    incidents.report(error, subject=stuck_subject(slot), level="fatal", over=True)
+    incidents.report(error, subject=sending.subject(slot), level="fatal", over=True)
     nonces.lose(slot)
-    ledger.end(StuckTransaction.__name__, stuck_subject(slot))
+    _no_trouble_any_more(slot, view)

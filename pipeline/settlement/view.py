@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pipeline.chain.blocks import Block, BlockReceiptsUnsupported, Heads, Receipt
 from pipeline.chain.client import ChainClient
 from pipeline.chain.rpc import RpcError
-from pipeline.errors import ChainError, NodeUnreachable, StuckTransaction
+from pipeline.errors import ChainError, NodeRejected, NodeUnreachable, StuckTransaction
 from pipeline.ledger import chains, incidents
 from pipeline.ledger.finality import Place
 from pipeline.ledger.nonces import Slot
@@ -26,6 +26,13 @@ MAX_NEW_BLOCKS = 32
 
 #: How often receipts that must be there are asked for again.
 TRIES = 2
+
+#: For so many seconds each sweep must see a head below a block that was seen: a node that was
+#: restarted from an older state, and not one that lags.
+LOWER_SECONDS = 15.0
+
+#: What operators are told of a nonce, and is over once the nonce is used.
+TROUBLES = (StuckTransaction.__name__, NodeRejected.__name__)
 
 #: Of how many of the lowest nonces the receipts are asked for, when whole blocks were read.
 LOWEST = 16
@@ -56,8 +63,10 @@ class View:
     blocks: dict[int, Block | None] = field(default_factory=dict)
     #: Whether the head is another one than in the last sweep.
     moved: bool = True
-    #: The nonces of which it is known that they are stuck, by `outcomes.stuck_subject`.
-    stuck: frozenset[str] = frozenset()
+    #: Whether the head has been below a block with something of ours for long enough to be believed.
+    lower: bool = False
+    #: The nonces about which operators were told, by `sending.subject`.
+    troubled: frozenset[str] = frozenset()
     _others: dict[str, Heads] = field(default_factory=dict)
 
     @classmethod
@@ -66,13 +75,23 @@ class View:
     ) -> View:
         """Ask for what ``slots`` and ``watched`` batches wait for."""
         seen = chains.seen_block(chain_id)
-        moved = seen is None or seen[1] != heads.head.hash
         chain.new_head(heads.head.number)
-        stuck = incidents.subjects_of(StuckTransaction.__name__)
-        view = cls(chain, chain_id, heads, _final_height(heads), slots, {}, moved=moved, stuck=stuck)
-        heights = {place[0] for slot in slots if (place := slot.place) is not None}
-        if moved:
-            heights |= {place.block_number for place in watched}
+        of_slots = {place[0] for slot in slots if (place := slot.place) is not None}
+        of_watched = {place.block_number for place in watched}
+        lower = max(of_slots | of_watched, default=0) > heads.head.number
+        moved = lower or seen is None or seen[1] != heads.head.hash
+        view = cls(
+            chain,
+            chain_id,
+            heads,
+            _final_height(heads),
+            slots,
+            {},
+            moved=moved,
+            lower=chains.lower_for(chain_id, lower=lower) > LOWER_SECONDS,
+            troubled=incidents.subjects_of(*TROUBLES),
+        )
+        heights = of_slots | of_watched if moved else of_slots
         used = [slot for slot in slots if slot.nonce < view.heads_of(slot.signer).mined_nonce]
         if moved or used:
             heights |= _new_heights(seen, heads)
@@ -107,7 +126,12 @@ class View:
         return receipt if block is not None and block.hash == receipt.block_hash else None
 
     def is_gone(self, number: int, hash_: str) -> bool:
-        """Whether another block than this is canonical at its height; a head that is lower tells nothing."""
+        """Whether another block than this is canonical at its height, or none for long enough.
+
+        A head that is lower tells nothing at once: nodes lag, and take turns.
+        """
+        if number > self.heads.head.number:
+            return self.lower
         block = self.blocks.get(number)
         return block is not None and block.hash != hash_
 

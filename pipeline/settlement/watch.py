@@ -26,7 +26,7 @@ def look(view: View, watched: list[Place]) -> None:
             logger.warning(
                 "a reorg took the block of a confirmed batch away", extra={"batch_id": place.batch_id}
             )
-            finality.unconfirm(place.batch_id)
+            finality.unconfirm(place)
     finality.mark_final([place.batch_id for place in watched if _is_final(place, view)])
     _look_at_final_ones(view)
 
@@ -54,7 +54,7 @@ def _look_at_final_ones(view: View) -> None:
     # First: a process that dies here has told of it, and the next sweep does the rest.
     incidents.report(error, subject=f"{view.chain_id}:{lowest.block_hash}", level="fatal", over=True)
     for place in gone:
-        finality.unconfirm(place.batch_id)
+        finality.unconfirm(place)
 
 
 def _gone(places: list[Place], view: View) -> list[Place]:

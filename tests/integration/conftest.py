@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
+from pipeline.chain.client import chain_client
 from pipeline.database import database
 from pipeline.settings import get_settings
+from tests.issuer import chain_variables
+from tests.servers.anvil import Anvil
+from tests.servers.fault_proxy import FaultProxy
 
 
 @pytest.fixture
@@ -18,3 +23,27 @@ def ledger(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     database.close_all()
     yield database_url
     database.close_all()
+
+
+@pytest.fixture
+def use(client: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Make the arguments this process's settings."""
+
+    def set_all(**variables: object) -> None:
+        for name, value in variables.items():
+            monkeypatch.setenv(name.upper(), str(value))
+        get_settings.cache_clear()
+        chain_client.cache_clear()
+
+    yield set_all
+    chain_client.cache_clear()
+
+
+@pytest.fixture
+def proxy(use: Callable[..., None], anvil: Anvil, start_fault_proxy: Callable[..., FaultProxy]) -> FaultProxy:
+    """Before an anvil that mines only when it is told to; settings of single writes through it."""
+    found = start_fault_proxy(anvil.rpc_url, anvil.rpc_url)
+    use(**chain_variables(anvil, rpc_url=found.url), batch_max_size=1, rate_limit_max=10_000)
+    use(blockchain_max_in_flight=500)
+    anvil.rpc("evm_setAutomine", False)
+    return found

@@ -118,14 +118,30 @@ def test_heads_without_a_count_are_none(proxy: FaultProxy, client: ChainClient) 
         client.heads()
 
 
-def test_the_count_at_a_height(server: AnyServer) -> None:
-    """A transaction counts from its block on."""
+def test_whose_transaction_used_a_nonce(server: AnyServer) -> None:
+    """Somebody else's, when it is used up to that block and the node knows of none of ours."""
     client = registered(server)
     receipt = anchored(client)
-    before, after = (
-        client.mined_nonce_at(client.signer_address, receipt.block_number - 1 + step) for step in (0, 1)
-    )
-    assert (before, after) == (client.transaction_counts()[0] - 1, client.transaction_counts()[0])
+    nonce, unknown = client.transaction_counts()[0] - 1, "0x" + "ab" * 32
+
+    def foreign(*hashes: str, at: int = receipt.block_number, later: int = 0) -> bool:
+        return client.is_foreign(client.signer_address, nonce + later, hashes, at)
+
+    assert foreign(unknown)
+    assert not foreign(unknown, receipt.transaction_hash)
+    assert not foreign(unknown, at=receipt.block_number - 1)
+    assert not foreign(unknown, later=1)
+
+
+def test_whose_transaction_used_a_nonce_is_asked_at_once(proxy: FaultProxy, client: ChainClient) -> None:
+    """In one request, so that one node says it all; none that lacks the block says anything."""
+    client.head()
+    before = proxy.http_requests
+    assert not client.is_foreign(client.signer_address, 10**6, ["0x" + "ab" * 32] * 3, 0)
+    assert proxy.http_requests - before == 1
+    proxy.freeze(0, 0)
+    with pytest.raises(RpcError):
+        client.is_foreign(client.signer_address, 0, [], 1)
 
 
 def test_which_transactions_a_node_has(anvil: Anvil, client: ChainClient) -> None:

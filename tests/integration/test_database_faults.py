@@ -347,6 +347,26 @@ def test_a_lease_that_may_be_is_believed(ledger: str) -> None:
     assert not leases.acquire("settle", "me", seconds=8)
 
 
+def test_a_lease_lasts_as_long_as_what_it_is_for(ledger: str) -> None:
+    """It is prolonged while the work goes on, and given back at its end."""
+    with leases.held("settle", seconds=0.6) as mine:
+        assert mine
+        begun = Lease.get().expires_at
+        until(lambda: Lease.get().expires_at > begun + 0.6, seconds=10, what="prolonged more than once")
+        with leases.held("settle", seconds=0.6) as second:
+            assert not second
+    assert Lease.select().count() == 0
+    assert not [thread for thread in threading.enumerate() if "_prolong" in thread.name]
+
+
+def test_a_lease_that_was_lost_stays_lost(ledger: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Who took it in the meantime, of a process that had stopped for too long, keeps it."""
+    with leases.held("settle", seconds=0.6):
+        Lease.update(holder="other", expires_at=time.time() + 30).execute()
+        until(lambda: "was lost" in caplog.text, seconds=10, what="seen")
+    assert Lease.get().holder == "other"
+
+
 def test_no_lease_is_longer_than_may_be(ledger: str) -> None:
     """It would not be believed."""
     with pytest.raises(ValueError, match="60"):

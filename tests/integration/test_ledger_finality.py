@@ -6,6 +6,7 @@ import json
 
 from pipeline.intake import WriteRequest
 from pipeline.ledger import confirmation, finality, nonces, queueing, retention, transactions
+from pipeline.ledger.finality import Place
 from pipeline.models import Batch, BatchState, Credential, State, Transaction, TransactionState, Write
 from tests.ledger import ACCOUNT, MINED, Rows, confirmed, everything, settled, transaction_of
 
@@ -13,6 +14,11 @@ from tests.ledger import ACCOUNT, MINED, Rows, confirmed, everything, settled, t
 def watched_ids() -> list[int]:
     """The batches that are watched."""
     return [place.batch_id for place in finality.watched(ACCOUNT.chain_id)]
+
+
+def place_of(rows: Rows) -> Place:
+    """Where the ledger's tests have everything mined."""
+    return Place(rows.batch_id, MINED.block_number, MINED.block_hash)
 
 
 def test_watched_until_final(ledger: str) -> None:
@@ -30,8 +36,8 @@ def test_there_and_back(ledger: str) -> None:
     """Row, batch, transaction and the credential's own word go back; then all is confirmed anew."""
     rows = confirmed()
     write = Write.get_by_id(rows.write_id)
-    assert finality.unconfirm(rows.batch_id) == [write.credential_id]
-    assert finality.unconfirm(rows.batch_id) is None
+    assert finality.unconfirm(place_of(rows)) == [write.credential_id]
+    assert finality.unconfirm(place_of(rows)) is None
     write = Write.get_by_id(rows.write_id)
     assert (write.state, write.finished_at, write.attempts) == (State.WRITTEN, None, 1)
     batch = Batch.get_by_id(rows.batch_id)
@@ -63,7 +69,7 @@ def test_a_purged_one_counts_again(ledger: str) -> None:
     """A tombstone that is pending again is in no list of completed ones, but of active ones."""
     rows = confirmed()
     retention.purge_completed(finished_before=2**40, keep_newest=0)
-    assert finality.unconfirm(rows.batch_id)
+    assert finality.unconfirm(place_of(rows))
     assert Write.get_by_id(rows.write_id).purged_at is None
 
 
@@ -72,7 +78,7 @@ def test_something_newer_is_pending(ledger: str) -> None:
     rows = confirmed()
     write = Write.get_by_id(rows.write_id)
     queueing.queue([WriteRequest.of(write.credential_id, "ab" * 32)])
-    assert finality.unconfirm(rows.batch_id) == []
+    assert finality.unconfirm(place_of(rows)) == []
     assert Write.get_by_id(rows.write_id).state == State.CONFIRMED
     assert Batch.get_by_id(rows.batch_id).state == BatchState.SUBMITTED
     settle_again(rows)
@@ -83,7 +89,7 @@ def test_anchored_by_a_transaction_that_can_not_go_out_again(ledger: str) -> Non
     """Then the batch waits for a new nonce."""
     rows = confirmed()
     Transaction.update(state=TransactionState.REVERTED).execute()
-    assert finality.unconfirm(rows.batch_id)
+    assert finality.unconfirm(place_of(rows))
     assert Batch.get_by_id(rows.batch_id).state == BatchState.FULL
     assert Write.get_by_id(rows.write_id).state == State.VERIFIED
 
@@ -91,8 +97,16 @@ def test_anchored_by_a_transaction_that_can_not_go_out_again(ledger: str) -> Non
 def test_nothing_else_is_unconfirmed(ledger: str) -> None:
     """A batch that waits for the chain has nothing to be taken away."""
     rows = confirmed()
-    finality.unconfirm(rows.batch_id)
+    finality.unconfirm(place_of(rows))
     before = everything()
-    assert finality.unconfirm(rows.batch_id) is None
+    assert finality.unconfirm(place_of(rows)) is None
     finality.mark_final([rows.batch_id])
+    assert everything() == before
+
+
+def test_in_another_block_by_now(ledger: str) -> None:
+    """A sweep that took too long has seen a block that counts no more."""
+    rows = confirmed()
+    before = everything()
+    assert finality.unconfirm(Place(rows.batch_id, MINED.block_number, "0x77")) is None
     assert everything() == before

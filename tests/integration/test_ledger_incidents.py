@@ -24,9 +24,49 @@ def test_back_at_once_is_the_same(ledger: str) -> None:
     assert not incidents.end("FeeCeiling", "1")
     assert not incidents.begin("FeeCeiling", "1", "dear again")
     assert incidents.end("FeeCeiling", "1")
-    Incident.update(closed_at=Incident.closed_at - incidents.SAME_WITHIN_SECONDS - 1).execute()
+    Incident.update(opened_at=Incident.opened_at - incidents.SAME_WITHIN_SECONDS - 1).execute()
     assert incidents.begin("FeeCeiling", "1", "dear once more")
     assert Incident.select().count() == 2
+
+
+def told(kind: str) -> str:
+    """Begin that incident, and raise its alert; its event's id."""
+    incident = incidents.begin(kind, "1", "first")
+    assert incident is not None
+    incidents.mark_alerted(incident.id)
+    return incident.event_id
+
+
+def test_back_at_once_and_there_to_stay(ledger: str) -> None:
+    """Then it is told of once more, as another event, and not before the time is over."""
+    first = told("InsufficientFunds")
+    incidents.end("InsufficientFunds", "1")
+    assert not incidents.begin("InsufficientFunds", "1", "again")
+    assert incidents.not_alerted(opened_before=time.time() + 1) == []
+    Incident.update(alert_due_at=Incident.alert_due_at - incidents.SAME_WITHIN_SECONDS - 1).execute()
+    [due] = incidents.not_alerted(opened_before=0)
+    assert (due.message, due.event_id == first) == ("again", False)
+    incidents.mark_alerted(due.id)
+    assert incidents.not_alerted(opened_before=time.time() + 1) == []
+
+
+def test_back_at_once_and_gone(ledger: str) -> None:
+    """Nobody is told of what has ended since."""
+    told("FeeCeiling")
+    incidents.end("FeeCeiling", "1")
+    incidents.begin("FeeCeiling", "1", "again")
+    Incident.update(alert_due_at=0).execute()
+    assert incidents.end_holds() == ["FeeCeiling"]
+    assert incidents.not_alerted(opened_before=time.time() + 1) == []
+    assert Incident.get().alert_due_at is None
+
+
+def test_one_that_comes_and_goes_is_told_of_now_and_then(ledger: str) -> None:
+    """What counts is how long ago the last alert was, not how long ago it ended."""
+    told("FeeCeiling")
+    Incident.update(alerted_at=Incident.alerted_at - incidents.SAME_WITHIN_SECONDS - 1).execute()
+    incidents.end("FeeCeiling", "1")
+    assert incidents.begin("FeeCeiling", "1", "again")
 
 
 def test_writing_is_held(ledger: str) -> None:
@@ -36,7 +76,9 @@ def test_writing_is_held(ledger: str) -> None:
     assert batches.next_ready() is not None
     incidents.begin("NotAnIssuer", "1", "no role")
     assert batches.next_ready() is None
-    assert incidents.end_holds(except_kind="NotAnIssuer") == []
+    assert incidents.end_holds(but=("NotAnIssuer", "1")) == []
+    incidents.begin("NotAnIssuer", "2", "no role either")
+    assert incidents.end_holds(but=("NotAnIssuer", "1")) == ["NotAnIssuer"]
     assert incidents.end_holds() == ["NotAnIssuer"]
     assert batches.next_ready() is not None
     assert [found.kind for found in incidents.under_way()] == ["NonceConflict"]

@@ -144,7 +144,7 @@ def test_reverted_once(ledger: str) -> None:
     before = everything()
     assert transactions.revert(rows.transaction_id, REVERTED) is None
     transactions.record_mined(rows.transaction_id, MINED)
-    transactions.record_unmined(rows.transaction_id)
+    transactions.record_unmined(rows.transaction_id, MINED.block_hash)
     transactions.record_answer(rows.transaction_id, "known", taken=True)
     assert not transactions.settle(rows.batch_id)
     assert everything() == before
@@ -167,10 +167,11 @@ def test_mined_and_unmined(ledger: str) -> None:
     """A reorg takes the block back; twice is as good as once."""
     rows = written()
     transactions.record_mined(rows.transaction_id, MINED)
+    transactions.record_unmined(rows.transaction_id, "0x77")
     assert Batch.get_by_id(rows.batch_id).block_number == MINED.block_number
-    transactions.record_unmined(rows.transaction_id)
+    transactions.record_unmined(rows.transaction_id, MINED.block_hash)
     before = everything()
-    transactions.record_unmined(rows.transaction_id)
+    transactions.record_unmined(rows.transaction_id, MINED.block_hash)
     assert everything() == before
     batch = Batch.get_by_id(rows.batch_id)
     assert (batch.block_number, batch.block_hash, batch.confirmations) == (None, None, 0)

@@ -4,69 +4,25 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from pipeline import chain_writing, verification
+from pipeline import verification
 from pipeline.chain.client import ChainClient, chain_client
-from pipeline.completion import complete
 from pipeline.ledger import batches, nonces
 from pipeline.ledger.batches import Account
-from pipeline.models import Batch, BatchState, State, Transaction, TransactionState, Write
+from pipeline.models import Batch, State, Transaction, TransactionState, Write
 from pipeline.settings import get_settings
 from pipeline.settlement import outcomes, settle, sweep
 from tests.issuer import chain_variables, queue_documents
 from tests.servers.anvil import Anvil
 from tests.servers.fault_proxy import FaultProxy
+from tests.settling import chain_settings, confirmed, settle_and_complete, write
 from tests.truth import assert_truthful
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-
-
-@pytest.fixture
-def use(client: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
-    """Make the arguments this process's settings."""
-
-    def set_all(**variables: object) -> None:
-        for name, value in variables.items():
-            monkeypatch.setenv(name.upper(), str(value))
-        get_settings.cache_clear()
-        chain_client.cache_clear()
-
-    yield set_all
-    chain_client.cache_clear()
-
-
-@pytest.fixture
-def proxy(use: Callable[..., None], anvil: Anvil, start_fault_proxy: Callable[..., FaultProxy]) -> FaultProxy:
-    """Before an anvil that mines only when it is told to; settings of single writes through it."""
-    found = start_fault_proxy(anvil.rpc_url, anvil.rpc_url)
-    use(**chain_variables(anvil, rpc_url=found.url), batch_max_size=1, rate_limit_max=10_000)
-    use(blockchain_max_in_flight=500)
-    anvil.rpc("evm_setAutomine", False)
-    return found
-
-
-def write(count: int, *, start: int = 0) -> None:
-    """Queue, verify and send that many."""
-    queue_documents(count, start=start)
-    verification.verify([row.id for row in Write.select(Write.id).where(Write.state == State.QUEUED)])
-    while chain_writing.write_next():
-        pass
-
-
-def settle_and_complete() -> None:
-    """One sweep, and what follows from it."""
-    settle()
-    for batch in list(Batch.select().where(Batch.state == BatchState.SETTLED)):
-        complete(batch.id)
-
-
-def confirmed() -> int:
-    """How many are confirmed."""
-    return Write.select().where(Write.state == State.CONFIRMED).count()
 
 
 def test_whole_blocks_of_receipts(proxy: FaultProxy, anvil: Anvil) -> None:
@@ -146,18 +102,6 @@ def test_a_node_that_lags_makes_nothing_dropped(
     assert states <= {State.WRITTEN, State.CONFIRMED}
     assert Transaction.select().where(Transaction.lost_at.is_null(False)).count() == 0
     assert_truthful(anvil, chain_settings())
-
-
-def chain_settings() -> dict[str, Any]:
-    """This process's settings of the chain."""
-    found = get_settings()
-    key = found.blockchain_private_key
-    assert key is not None
-    return {
-        "blockchain_chain_id": found.blockchain_chain_id,
-        "blockchain_contract_address": found.blockchain_contract_address,
-        "blockchain_private_key": key.get_secret_value(),
-    }
 
 
 def test_anchored_already_by_an_earlier_transaction_of_ours(proxy: FaultProxy, anvil: Anvil) -> None:

@@ -25,7 +25,13 @@ def test_the_cap_is_clamped_by_the_ceiling() -> None:
     assert offer(10 * GWEI, 2 * GWEI, ceiling_wei=15 * GWEI) == Fees(15 * GWEI, 2 * GWEI)
 
 
-@pytest.mark.parametrize("base_fee_wei", [None, 14 * GWEI])
+def test_the_tip_is_clamped_by_the_ceiling() -> None:
+    """A block takes what pays its base fee: the tip is what is left, down to the smallest there is."""
+    assert offer(10 * GWEI, 8 * GWEI, ceiling_wei=15 * GWEI) == Fees(15 * GWEI, 5 * GWEI)
+    assert offer(10 * GWEI, 8 * GWEI, ceiling_wei=10 * GWEI + 1) == Fees(10 * GWEI + 1, 1)
+
+
+@pytest.mark.parametrize("base_fee_wei", [None, 15 * GWEI])
 def test_a_market_above_the_ceiling_is_refused(base_fee_wei: int | None) -> None:
     """The message has both amounts and the setting."""
     with pytest.raises(FeeCeiling, match=r"asks for \d+ gwei, BLOCKCHAIN_MAX_FEE_GWEI is 15"):
@@ -43,10 +49,10 @@ def test_no_offer_is_above_the_ceiling_or_in_vain(base_fee_wei: int, tip_wei: in
     try:
         fees = offer(base_fee_wei, tip_wei, ceiling_wei=ceiling_wei)
     except FeeCeiling:
-        assert base_fee_wei + tip_wei > ceiling_wei
+        assert base_fee_wei + min(tip_wei, 1) > ceiling_wei
     else:
-        assert tip_wei <= fees.max_fee_wei <= ceiling_wei
-        assert base_fee_wei + tip_wei <= fees.max_fee_wei
+        assert min(tip_wei, 1) <= fees.tip_wei <= tip_wei
+        assert base_fee_wei + fees.tip_wei <= fees.max_fee_wei <= ceiling_wei
 
 
 def history(*blocks: tuple[int, float]) -> dict[str, Any]:
@@ -96,7 +102,7 @@ CEILING_WEI = 200 * GWEI
         (Fees(80, 80, legacy=True), (None, 10), Fees(90, 90, legacy=True)),
         (Fees(80, 80, legacy=True), (None, 300), Fees(300, 300, legacy=True)),
         # Signed before the chain had a base fee: it stays a gas price.
-        (Fees(80, 80, legacy=True), (100, 20), Fees(190, 190, legacy=True)),
+        (Fees(80, 80, legacy=True), (100, 20), Fees(120, 120, legacy=True)),
     ],
 )
 def test_a_replacement_is_an_eighth_dearer_or_what_the_chain_asks_for(
@@ -112,11 +118,19 @@ def test_the_room_of_a_replacement_is_clamped_by_the_ceiling() -> None:
     assert fees == Fees(CEILING_WEI, GWEI * 9 // 8)
 
 
+def test_the_tip_of_a_replacement_is_clamped_by_the_ceiling() -> None:
+    """An eighth more it has to be; the block pays itself what is left over the base fee."""
+    fees = replacement(Fees(80 * GWEI, 10 * GWEI), 85 * GWEI, GWEI, ceiling_wei=95 * GWEI)
+    assert fees == Fees(95 * GWEI, 10 * GWEI * 9 // 8)
+    fees = replacement(Fees(80 * GWEI, GWEI), 85 * GWEI, 20 * GWEI, ceiling_wei=95 * GWEI)
+    assert fees == Fees(95 * GWEI, 10 * GWEI)
+
+
 @pytest.mark.parametrize(
     ("previous", "base_fee_wei", "needed"),
     [
         (Fees(180 * GWEI, GWEI), 10 * GWEI, "202.5"),
-        (Fees(100 * GWEI, GWEI), 210 * GWEI, "211.125"),
+        (Fees(100 * GWEI, GWEI), 210 * GWEI, "210"),
         (Fees(190 * GWEI, 190 * GWEI, legacy=True), None, "213.75"),
     ],
 )
@@ -139,12 +153,12 @@ def test_no_replacement_is_too_cheap_or_above_the_ceiling(
             Fees(cap_wei, tip_wei, legacy=legacy), base_fee_wei, market_tip_wei, ceiling_wei=ceiling_wei
         )
     except FeeCeiling:
-        tip_now_wei = max(market_tip_wei, tip_wei + max(-(-tip_wei // 8), 1))
-        assert max(cap_wei * 9 / 8 + 1, (base_fee_wei or 0) + tip_now_wei) > ceiling_wei
+        market_wei = market_tip_wei if legacy or base_fee_wei is None else min(market_tip_wei, 1)
+        assert max(cap_wei * 9 / 8 + 1, (base_fee_wei or 0) + market_wei) > ceiling_wei
     else:
         assert fees.legacy == (legacy or base_fee_wei is None)
         for before_wei, after_wei in ((cap_wei, fees.max_fee_wei), (tip_wei, fees.tip_wei)):
             assert after_wei > before_wei
             assert 8 * after_wei >= 9 * before_wei
         assert fees.tip_wei <= fees.max_fee_wei <= ceiling_wei
-        assert (base_fee_wei or 0) + market_tip_wei <= fees.max_fee_wei
+        assert (base_fee_wei or 0) + min(market_tip_wei, 1) <= fees.max_fee_wei
