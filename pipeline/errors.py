@@ -27,6 +27,7 @@
         * FeeCeiling             the market's fee is above BLOCKCHAIN_MAX_FEE_GWEI
         * NonceConflict          another user of the key took the nonce
         * StuckTransaction       not mined, and a higher fee would be above BLOCKCHAIN_MAX_FEE_GWEI
+        * UntakenTransaction     not mined, and nothing here can make it dearer or have it taken
         * FinalBlockRemoved      a reorg took away what counted as final
         * TransactionReverted    permanent: mined with status 0
     * BrokerUnavailable          Redis does not answer; what was stored goes out later
@@ -174,6 +175,10 @@ class NonceConflict(ChainError):
 
 class StuckTransaction(ChainError):
     """A transaction waits in vain, and what would replace it is above BLOCKCHAIN_MAX_FEE_GWEI."""
+
+
+class UntakenTransaction(ChainError):
+    """A transaction waits in vain: no node takes it, or it is an earlier key's, without which none is dearer."""
 
 
 class FinalBlockRemoved(ChainError):

@@ -7,7 +7,7 @@ import logging
 from pipeline import holding, incidents
 from pipeline.chain.answers import AnswerKind
 from pipeline.chain.client import ChainClient
-from pipeline.errors import InsufficientFunds, NodeRejected, StuckTransaction
+from pipeline.errors import InsufficientFunds, NodeRejected, UntakenTransaction
 from pipeline.ledger import nonces, transactions
 from pipeline.ledger.nonces import Slot
 from pipeline.models import Transaction
@@ -52,5 +52,5 @@ def _no_funds(chain: ChainClient, stored: Transaction, text: str) -> None:
         error = InsufficientFunds(f"{stored.signer}: the node says: {text}")
         holding.hold(error, signer=stored.signer)
         return
-    stuck = StuckTransaction(f"nonce {stored.nonce} of {stored.signer}, an earlier key: {text}")
-    incidents.report(stuck, subject=subject(stored))
+    untaken = UntakenTransaction(f"nonce {stored.nonce} of {stored.signer}, an earlier key: {text}")
+    incidents.report(untaken, subject=subject(stored))

@@ -10,7 +10,7 @@ from itertools import groupby
 from pipeline import holding, incidents, sending
 from pipeline.chain.answers import AnswerKind
 from pipeline.chain.fees import Fees
-from pipeline.errors import FeeCeiling, StuckTransaction
+from pipeline.errors import ChainError, FeeCeiling, StuckTransaction, UntakenTransaction
 from pipeline.ledger import nonces, transactions
 from pipeline.ledger.nonces import Slot
 from pipeline.models import Transaction, TransactionState
@@ -125,10 +125,8 @@ def _is_stuck(slot: Slot, view: View) -> bool:
     return in_pool and heads.head.number - sent_block >= STUCK_BLOCKS
 
 
-def _tell(slot: Slot, what: str) -> None:
-    incidents.report(
-        StuckTransaction(f"nonce {slot.nonce} of {slot.signer}: {what}"), subject=sending.subject(slot)
-    )
+def _tell(slot: Slot, what: str, kind: type[ChainError] = UntakenTransaction) -> None:
+    incidents.report(kind(f"nonce {slot.nonce} of {slot.signer}: {what}"), subject=sending.subject(slot))
 
 
 def _reprice(slot: Slot, view: View) -> bool:
@@ -139,7 +137,7 @@ def _reprice(slot: Slot, view: View) -> bool:
     try:
         fees = view.chain.replacement_fees(_fees_of(slot.current))
     except FeeCeiling as error:
-        _tell(slot, error.message)
+        _tell(slot, error.message, StuckTransaction)
         return False
     signed = _sign(slot, view, fees)
     stored = nonces.replace(slot, lambda: signed)

@@ -10,7 +10,13 @@ from dataclasses import dataclass, field
 from pipeline.chain.blocks import Block, BlockReceiptsUnsupported, Heads, Receipt
 from pipeline.chain.client import ChainClient
 from pipeline.chain.rpc import RpcError
-from pipeline.errors import ChainError, NodeRejected, NodeUnreachable, StuckTransaction
+from pipeline.errors import (
+    ChainError,
+    NodeRejected,
+    NodeUnreachable,
+    StuckTransaction,
+    UntakenTransaction,
+)
 from pipeline.ledger import chains, incidents
 from pipeline.ledger.finality import Place
 from pipeline.ledger.nonces import Slot
@@ -32,7 +38,7 @@ TRIES = 2
 LOWER_SECONDS = 15.0
 
 #: What operators are told of a nonce, and is over once the nonce is used.
-TROUBLES = (StuckTransaction.__name__, NodeRejected.__name__)
+TROUBLES = (StuckTransaction.__name__, UntakenTransaction.__name__, NodeRejected.__name__)
 
 #: Of how many of the lowest nonces the receipts are asked for, when whole blocks were read.
 LOWEST = 16

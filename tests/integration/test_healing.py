@@ -131,13 +131,13 @@ def test_an_earlier_key_that_would_have_to_pay_more(
     proxy.answer_error("eth_sendRawTransaction", "max fee per gas less than block base fee")
     Transaction.update(sent_at=0).execute()
     settle()
-    assert len(open_incidents("StuckTransaction")) == 1
+    assert len(open_incidents("UntakenTransaction")) == 1
     assert "an earlier one" in Incident.get().message
     anvil.mine()
     settle_and_complete()
     assert confirmed() == 1
     assert Incident.select().count() == 1
-    assert not open_incidents("StuckTransaction")
+    assert not open_incidents("UntakenTransaction")
 
 
 def test_an_earlier_key_with_a_gap(
@@ -153,7 +153,7 @@ def test_an_earlier_key_with_a_gap(
     change_key(use, anvil)
     settle()
     settle()
-    assert len(open_incidents("StuckTransaction")) == 1
+    assert len(open_incidents("UntakenTransaction")) == 1
     assert Transaction.select().count() == 1
 
 
@@ -180,7 +180,7 @@ def test_bytes_that_no_node_takes_for_long(proxy: FaultProxy, anvil: Anvil) -> N
     Transaction.update(sent_at=0).execute()
     proxy.answer_error("eth_sendRawTransaction", "txpool is full")
     settle()
-    assert not open_incidents("StuckTransaction")
+    assert not open_incidents("UntakenTransaction")
     Transaction.update(sent_at=0, created_at=time.time() - healing.UNTAKEN_SECONDS - 1).execute()
     proxy.answer_error("eth_sendRawTransaction", "txpool is full")
     settle()
@@ -191,7 +191,7 @@ def test_bytes_that_no_node_takes_for_long(proxy: FaultProxy, anvil: Anvil) -> N
     anvil.mine()
     settle_and_complete()
     assert confirmed() == 1
-    assert not open_incidents("StuckTransaction")
+    assert not open_incidents("UntakenTransaction")
 
 
 # --- wallets -------------------------------------------------------------------------------------
