@@ -178,7 +178,7 @@ class StuckTransaction(ChainError):
 
 
 class UntakenTransaction(ChainError):
-    """A transaction waits in vain: no node takes it, or it is an earlier key's, without which none is dearer."""
+    """A transaction waits in vain: no node takes it, or only an earlier key could make it dearer."""
 
 
 class FinalBlockRemoved(ChainError):
