@@ -25,8 +25,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Seconds after which a waiting thread looks again whether its slot is still needed.
+#: A slot is taken if it is not further away. After so many seconds who got none looks whether one
+#: is still needed, and asks again.
 LONGEST_WAIT_SECONDS = 1.0
+
+#: Seconds after its begin at which a slot is over: this process was stopped, or starved.
+LATE_SECONDS = 0.1
 
 #: Seconds for which a message waits for a slot; far below the time limit.
 PATIENCE_SECONDS = 60.0
@@ -98,13 +102,20 @@ class RateLimit(dramatiq.Middleware):
         """
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not self._stopping.is_set() and time.monotonic() < deadline:
-            wait_seconds = self.limiter.take()
-            if wait_seconds == 0:
+            slot = self.limiter.take(patience_seconds=LONGEST_WAIT_SECONDS)
+            late_seconds = self._wait(slot.seconds if slot.taken else LONGEST_WAIT_SECONDS)
+            if slot.taken and late_seconds < LATE_SECONDS and not self._stopping.is_set():
                 return True
-            self._stopping.wait(min(wait_seconds, LONGEST_WAIT_SECONDS))
             if not needed():
                 return False
         return False
+
+    def _wait(self, seconds: float) -> float:
+        """Wait, if not for the end of the process; returns by how much it took longer."""
+        begin = time.monotonic()
+        if seconds:
+            self._stopping.wait(seconds)
+        return time.monotonic() - begin - seconds
 
     @staticmethod
     def _condition(broker: dramatiq.Broker, message: dramatiq.MessageProxy) -> Callable[[], bool] | None:

@@ -12,7 +12,7 @@ import pytest
 import redis
 from dramatiq.rate_limits.backends.redis import RedisBackend
 
-from pipeline.limiter import SlidingWindowRateLimiter
+from pipeline.limiter import SlidingWindowRateLimiter, Slot
 
 TAKE_MANY = """
 import sys, time
@@ -26,9 +26,9 @@ limiter = SlidingWindowRateLimiter(
 granted = 0
 deadline = time.monotonic() + 3
 while time.monotonic() < deadline:
-    wait = limiter.take()
-    granted += wait == 0
-    time.sleep(wait)
+    slot = limiter.take(patience_seconds=1)
+    granted += slot.taken
+    time.sleep(slot.seconds)
 print(granted)
 """
 
@@ -45,14 +45,16 @@ def most_in_a_window(times: list[float]) -> int:
     return max(sum(1 for other in times if 0 <= other - one < 1) for one in times)
 
 
-def granted_times(url: str, limit: int, threads: int, seconds: float) -> list[float]:
-    """When grants were given, by Redis's clock, to ``threads`` that ask without pause."""
+def granted_times(
+    url: str, limit: int, threads: int, seconds: float, patience_seconds: float = 0
+) -> list[float]:
+    """When the slots begin, by Redis's clock, of ``threads`` that ask without pause."""
     stop = time.monotonic() + seconds
 
     def ask() -> None:
         mine = limiter(url, limit)
         while time.monotonic() < stop:
-            mine.take()
+            mine.take(patience_seconds=patience_seconds)
 
     def tell_when_over() -> None:
         for asker in askers:
@@ -68,19 +70,33 @@ def granted_times(url: str, limit: int, threads: int, seconds: float) -> list[fl
             asker.start()
         for command in monitor.listen():
             if command["command"].startswith("LPUSH"):
-                times.append(command["time"])
+                times.append(int(command["command"].split()[2]) / 1_000_000)
             if command["command"].startswith("ECHO"):
                 break
     ender.join()
     return times
 
 
+@pytest.mark.parametrize("patience_seconds", [0, 1])
 @pytest.mark.parametrize("limit", [1, 10, 50])
-def test_no_window_has_more(redis_url: str, limit: int) -> None:
-    """Eight threads that press as hard as they can."""
-    times = granted_times(redis_url, limit, threads=8, seconds=3)
+def test_no_window_has_more(redis_url: str, limit: int, patience_seconds: float) -> None:
+    """Eight threads that press as hard as they can, for slots that are there or will be."""
+    times = granted_times(redis_url, limit, threads=8, seconds=3, patience_seconds=patience_seconds)
     assert most_in_a_window(times) <= limit
     assert len(times) >= 2 * limit
+
+
+def test_a_slot_that_is_too_far_away_is_not_taken(redis_url: str) -> None:
+    """It stays for who comes later; how far away it is is told."""
+    mine = limiter(redis_url, 1)
+    assert mine.take() == Slot(True, 0)
+    far = mine.take(patience_seconds=0.5)
+    assert not far.taken
+    assert 0.9 < far.seconds <= 1.002
+    near = mine.take(patience_seconds=2)
+    assert near.taken
+    assert 0.9 < near.seconds <= 1.002
+    assert mine.take(patience_seconds=1).seconds > 1.9
 
 
 def test_grants_are_spread(redis_url: str) -> None:
