@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,8 @@ MAX_TAG_LENGTH = 200
 MAX_MESSAGE_LENGTH = 500
 #: One attempt at sending may take this long, in seconds; it runs in a thread of its own.
 SEND_TIMEOUT_S = 10
+#: How long an alert may take to arrive, in seconds, and how many of the last ones are remembered.
+ARRIVAL_TIMEOUT_S, REMEMBERED = 3.0, 1000
 #: A Sentry that can not be reached is logged this often at most, in seconds.
 LOG_AGAIN_AFTER_S = 3600
 
@@ -112,6 +115,15 @@ def capture_incident(*, event_id: str, error_class: str, message: str, level: st
         "exception": {"values": [{"type": error_class, "value": _text(error_class, message)}]},
     }
     return _client.capture_event(event) is not None
+
+
+def arrived(event_id: str, timeout_s: float = ARRIVAL_TIMEOUT_S) -> bool:
+    """Whether Sentry has taken an event that was captured just now, as far as ``timeout_s`` tells."""
+    if _client is None:
+        return False
+    transport: Any = _client.transport
+    _client.flush(timeout=timeout_s)
+    return event_id in transport.arrived
 
 
 def flush(timeout_s: float = 2.0) -> None:
@@ -201,7 +213,21 @@ def _make_transport_class() -> type[Any]:
         TIMEOUT = SEND_TIMEOUT_S
         logged_at: float | None = None
 
+        def __init__(self, options: dict[str, Any]) -> None:
+            super().__init__(options)
+            self.lost = 0
+            #: The ids of events that Sentry has taken.
+            self.arrived: deque[str] = deque(maxlen=REMEMBERED)
+
+        def _send_request(self, *args: Any, **kwargs: Any) -> None:
+            lost = self.lost
+            super()._send_request(*args, **kwargs)
+            envelope = kwargs.get("envelope")
+            if envelope is not None and self.lost == lost:
+                self.arrived.append(str(envelope.headers.get("event_id")))
+
         def on_dropped_event(self, reason: str) -> None:
+            self.lost += 1
             now = time.monotonic()
             if self.logged_at is not None and now - self.logged_at < LOG_AGAIN_AFTER_S:
                 return

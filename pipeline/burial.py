@@ -17,8 +17,9 @@ def alert(cause_id: str) -> None:
     cause = dead_letters.cause_of(cause_id)
     if cause is None:
         return
-    alerts.capture_failure(
-        event_id=UUID(cause.id).hex,
+    event_id = UUID(cause.id).hex
+    taken = alerts.capture_failure(
+        event_id=event_id,
         stage=cause.stage,
         error_class=cause.error,
         message=cause.message,
@@ -29,7 +30,10 @@ def alert(cause_id: str) -> None:
         count=cause.count,
     )
     _keep_failures(cause_id)
-    dead_letters.mark_alerted(cause_id)
+    if taken and not alerts.arrived(event_id):
+        dead_letters.mark_alert_tried(cause_id)
+    else:
+        dead_letters.mark_alerted(cause_id)
 
 
 def _keep_failures(cause_id: str) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import time
 
-from pipeline import attempts, holding, messages, sending
+from pipeline import attempts, holding, incidents, messages, sending
 from pipeline.chain.client import ChainClient, chain_client
-from pipeline.ledger import batches
+from pipeline.errors import NonceConflict
+from pipeline.ledger import batches, nonces
 from pipeline.ledger.batches import Account
 from pipeline.middleware.rate_limit import wait_for_slot
 from pipeline.models import Batch, Transaction
@@ -105,8 +106,21 @@ def _submit(batch_id: int, chain: ChainClient, in_flight: int) -> Transaction | 
     return batches.submit(
         batch_id,
         account,
-        # The first nonce that the chain still takes, where none of ours is on its way to tell.
-        nonce_floor=0 if in_flight else chain.transaction_counts()[1],
+        nonce_floor=0 if in_flight else _first_free_nonce(chain),
         sign=lambda root, nonce: chain.prepare_anchor(root, nonce, fees),
         max_in_flight=get_settings().blockchain_max_in_flight,
     )
+
+
+def _first_free_nonce(chain: ChainClient) -> int:
+    """The first that the chain still takes, where none of ours is on its way to tell."""
+    pending = chain.transaction_counts()[1]
+    ours = nonces.next_nonce(chain.chain_id, chain.signer_address)
+    if ours is not None and pending > ours:
+        error = NonceConflict(
+            f"nonces {ours} to {pending - 1} of {chain.signer_address} were used by transactions that are "
+            "not ours: somebody else has the key"
+        )
+        subject = f"{chain.chain_id}:{chain.signer_address}"
+        incidents.report(error, subject=subject, level="fatal", over=True)
+    return pending

@@ -10,10 +10,10 @@ import logging
 from pipeline import incidents
 from pipeline.chain.client import ChainClient
 from pipeline.errors import (
+    ChainError,
     FeeCeiling,
     InsufficientFunds,
     NoContract,
-    NodeUnreachable,
     NotAnIssuer,
     PipelineError,
     SettingsError,
@@ -58,13 +58,14 @@ def check(chain: ChainClient, *, fresh: bool = False) -> nonces.InFlight:
 def review(chain: ChainClient) -> None:
     """Let chain writing go on once nothing is against it any more."""
     try:
-        check(chain)
-    except NodeUnreachable:
-        return
+        check(chain, fresh=True)
     except HOLDS as error:
         signer = None if isinstance(error, SettingsError) else chain.signer_address
         ledger.end_holds(but=(error.code, _subject(error, signer)))
         hold(error, signer=signer)
+        return
+    except ChainError as exc:
+        logger.warning("chain writing is still held: %s", exc.message)
         return
     over = ledger.end_holds()
     if over:

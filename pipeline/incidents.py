@@ -15,13 +15,26 @@ logger = logging.getLogger(__name__)
 #: Whoever has met an incident raises its alert within so many seconds, or is dead.
 LEFT_AFTER_SECONDS = 10.0
 
+#: Seconds after which an alert that did not arrive is raised again.
+ALERT_AGAIN_SECONDS = 60.0
 
-def report(error: PipelineError, *, subject: str, level: str = "error", over: bool = False) -> None:
+
+def report(
+    error: PipelineError,
+    *,
+    subject: str,
+    level: str = "error",
+    over: bool = False,
+    alert_after_seconds: float = 0,
+) -> None:
     """Record ``error`` about ``subject`` and raise its alert, unless that incident is under way.
 
-    ``level``: "error", or "fatal" for what needs a human now. ``over``: it is an event and lasts no time.
+    ``level``: "error", or "fatal" for what needs a human now. ``over``: it is an event and lasts no
+    time. ``alert_after_seconds``: only what lasts for longer has to be told.
     """
-    incident = incidents.begin(error.code, subject, error.message, level=level)
+    incident = incidents.begin(
+        error.code, subject, error.message, level=level, alert_after_seconds=alert_after_seconds
+    )
     if over:
         incidents.end(error.code, subject)
     if incident is not None:
@@ -30,16 +43,22 @@ def report(error: PipelineError, *, subject: str, level: str = "error", over: bo
 
 
 def alert_left_ones() -> None:
-    """Raise the alerts of processes that died before they could; a repeat has the same event id."""
+    """Raise the alerts that are due, and those of processes that died before they could.
+
+    A repeat has the same event id.
+    """
     for incident in incidents.not_alerted(opened_before=time.time() - LEFT_AFTER_SECONDS):
         _alert(incident)
 
 
 def _alert(incident: Incident) -> None:
-    alerts.capture_incident(
+    taken = alerts.capture_incident(
         event_id=incident.event_id,
         error_class=incident.kind,
         message=incident.message,
         level=incident.level,
     )
-    incidents.mark_alerted(incident.id)
+    if taken and not alerts.arrived(incident.event_id):
+        incidents.alert_later(incident.id, ALERT_AGAIN_SECONDS)
+    else:
+        incidents.mark_alerted(incident.id)

@@ -202,6 +202,8 @@ class Transaction(Table):
     block_hash = pw.TextField(null=True)
     #: Since when the chain has used its nonce, and nobody finds it in a block.
     missing_since = pw.DoubleField(null=True)
+    #: The head at that time.
+    missing_block = pw.BigIntegerField(null=True)
     #: Since when it can never be mined: another transaction has final use of its nonce.
     lost_at = pw.DoubleField(null=True)
 
@@ -226,6 +228,8 @@ class DeadLetter(Table):
     batch_id = pw.BigIntegerField(null=True)
     created_at = pw.DoubleField(default=time.time)
     alerted_at = pw.DoubleField(null=True)
+    #: When an alert was raised that has not arrived.
+    alert_tried_at = pw.DoubleField(null=True)
     resolved_at = pw.DoubleField(null=True)
     resolution = pw.TextField(null=True)
 

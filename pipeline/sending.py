@@ -20,6 +20,11 @@ def subject(nonce: Transaction | Slot) -> str:
     return f"{nonce.chain_id}:{nonce.signer}:{nonce.nonce}"
 
 
+def account(nonce: Transaction | Slot) -> str:
+    """The name under which incidents about a signer on a chain are known."""
+    return f"{nonce.chain_id}:{nonce.signer}"
+
+
 def send_in_order(chain: ChainClient, stored: Transaction) -> None:
     """Send ``stored`` for the first time, after the earlier ones of its signer that no node has yet.
 
@@ -42,7 +47,7 @@ def send(chain: ChainClient, stored: Transaction) -> AnswerKind:
         _no_funds(chain, stored, answer.text)
     if answer.kind is AnswerKind.FATAL:
         error = NodeRejected(f"transaction {stored.hash} (nonce {stored.nonce}): {answer.text}")
-        incidents.report(error, subject=subject(stored))
+        incidents.report(error, subject=account(stored))
     return answer.kind
 
 

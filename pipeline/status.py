@@ -40,8 +40,9 @@ NEWEST_FIRST = (
     Write.id.desc(),
 )
 
-#: What ``reason`` says of an incident that holds chain writing.
-HOLD_REASONS = {
+#: What ``reason`` says of an incident, the first that is under way.
+INCIDENT_REASONS = {
+    "StuckTransaction": "fee ceiling",
     "InsufficientFunds": "funds",
     "NotAnIssuer": "issuer role",
     "FeeCeiling": "fee ceiling",
@@ -49,6 +50,7 @@ HOLD_REASONS = {
     "ChainReset": "chain reset",
     "NoContract": "no contract",
     "SettingsError": "settings",
+    "NodeUnreachable": "node unreachable",
 }
 
 #: Each state's rows, and the order in which a list has them, oldest first.
@@ -128,10 +130,8 @@ def hold_reason() -> str | None:
     """Why nothing is written at present."""
     if control.is_paused():
         return "paused"
-    kinds = [incident.kind for incident in incidents.under_way()]
-    if "StuckTransaction" in kinds:
-        return "fee ceiling"
-    return next((HOLD_REASONS[kind] for kind in kinds if kind in HOLD_REASONS), None)
+    kinds = {incident.kind for incident in incidents.under_way()}
+    return next((reason for kind, reason in INCIDENT_REASONS.items() if kind in kinds), None)
 
 
 def _status(write: Any) -> str:
@@ -158,7 +158,7 @@ def _reason(write: Any, status: str, hold: str | None) -> str | None:
         return f"confirmations {seen if wanted == 'finalized' else min(seen, wanted)}/{wanted}"
     if write.batch.mock:
         return None
-    return hold if hold in ("funds", "fee ceiling") else "waiting for a block"
+    return hold if hold in ("funds", "fee ceiling", "node unreachable") else "waiting for a block"
 
 
 def _why_not_written(batch: Any) -> str:

@@ -5,8 +5,9 @@ web3 is imported at the first call that reaches for a node or the key, not befor
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, cached_property
 from typing import Any
 
@@ -24,6 +25,8 @@ from pipeline.chain.transaction import PreparedTransaction, prepare
 from pipeline.chain.wire import Request
 from pipeline.errors import SettingsError, WrongChain
 from pipeline.settings import Settings, get_settings
+
+logger = logging.getLogger(__name__)
 
 #: What a transfer to an account without code takes on most chains (yellow paper, appendix G).
 TRANSFER_GAS = 21_000
@@ -87,7 +90,9 @@ class ChainClient:
 
     @cached_property
     def _guards(self) -> Guards:
-        return Guards(self.rpc, self._market, Account(self.chain_id, self.registry, self.signer_address))
+        account = Account(self.chain_id, self.registry, self.signer_address)
+        needs_finality = self._settings.blockchain_confirmations == "finalized"
+        return Guards(self.rpc, self._market, account, needs_finality=needs_finality)
 
     def check_guards(
         self, *, fresh: bool = False, reserved_wei: int = 0, genesis_hash: str | None = None
@@ -188,17 +193,31 @@ class ChainClient:
         """Hand these bytes to a node. Never raises for what a node says, or that none answers."""
         return self.rpc.broadcast(raw)
 
-    def deploy(self, timeout_seconds: float = 300) -> Deployment:
+    def deploy(
+        self, timeout_seconds: float = 300, *, choose_nonce: Callable[[int, str, int], int] | None = None
+    ) -> Deployment:
         """Deploy a new registry, and wait until it is mined; needs a signer and no contract address.
 
-        Raises what `pipeline.chain.deployment.deploy` does, and `WrongChain`.
+        ``choose_nonce`` gets chain id, signer and the next nonce of the node's pool, which is taken
+        without it. Raises what `pipeline.chain.deployment.deploy` does, and `WrongChain`.
         """
         served = quantity(self.rpc.call("eth_chainId"))
         if served != self.chain_id:
             raise WrongChain(f"the node serves chain {served}, BLOCKCHAIN_CHAIN_ID is {self.chain_id}")
-        return deploy(self.rpc, self._market, self._signer, chain_id=served, timeout_seconds=timeout_seconds)
+        return deploy(
+            self.rpc,
+            self._market,
+            self._signer,
+            chain_id=served,
+            timeout_seconds=timeout_seconds,
+            choose_nonce=choose_nonce,
+        )
 
     # --- after a write -------------------------------------------------------------------
+
+    def is_syncing(self) -> bool:
+        """Whether the node says that it has not caught up with the chain."""
+        return bool(self.rpc.call("eth_syncing"))
 
     def heads(self, signer: str | None = None) -> Heads:
         """How far the chain is, and ``signer`` (its own by default) on it; one node, one HTTP request."""
@@ -219,14 +238,14 @@ class ChainClient:
             pending_nonce=quantity(_result(pending)),
         )
 
-    def is_foreign(self, signer: str, nonce: int, hashes: Sequence[str], number: int) -> bool:
-        """Whether ``nonce`` was used up to block ``number`` by a transaction that is none of these.
+    def is_foreign(self, signer: str, nonce: int, hashes: Sequence[str]) -> bool:
+        """Whether ``nonce`` was used by a transaction that is none of these.
 
-        One HTTP request: a node that has the block and knows of none of them has to say it all.
+        One HTTP request: a node that counts the nonce and knows of none of them has to say it all.
         """
         used, *found = self._all(
             [
-                ("eth_getTransactionCount", [signer, hex(number)]),
+                ("eth_getTransactionCount", [signer, "latest"]),
                 *(("eth_getTransactionReceipt", [hash_]) for hash_ in hashes),
                 *(("eth_getTransactionByHash", [hash_]) for hash_ in hashes),
             ]
@@ -242,7 +261,10 @@ class ChainClient:
         return self.blocks([number])[number]
 
     def blocks(self, numbers: Sequence[int]) -> dict[int, Block | None]:
-        """The canonical blocks at those heights, None above the head; one HTTP request a hundred."""
+        """The canonical blocks at those heights, None above the head; one HTTP request a hundred.
+
+        None also for one of which the node can not tell, old ones for instance; the log has its words.
+        """
         return self.receipts_and_blocks([], numbers)[1]
 
     def finalized_number(self) -> int | None:
@@ -266,19 +288,25 @@ class ChainClient:
         return {hash_: bool(transaction) for hash_, transaction in zip(hashes, found, strict=True)}
 
     def receipts(self, hashes: Sequence[str]) -> dict[str, Receipt | None]:
-        """The receipts of these transactions, None for one in no block; one HTTP request a hundred."""
+        """The receipts of these transactions, None for one in no block; one HTTP request a hundred.
+
+        None also for one of which the node can not tell just now; the log has its words.
+        """
         return self.receipts_and_blocks(hashes, [])[0]
 
     def receipts_and_blocks(
         self, hashes: Sequence[str], numbers: Sequence[int]
     ) -> tuple[dict[str, Receipt | None], dict[int, Block | None]]:
         """`receipts` and `blocks` in one HTTP request: of one node, where several stand behind a URL."""
-        found = self._all(
+        answers = self.rpc.batch(
             [
                 *(("eth_getTransactionReceipt", [hash_]) for hash_ in hashes),
                 *(("eth_getBlockByNumber", [hex(number), False]) for number in numbers),
             ]
         )
+        found = [None if isinstance(answer, RpcError) else answer for answer in answers]
+        if unknown := [answer for answer in answers if isinstance(answer, RpcError)]:
+            logger.warning("%d of %d answers are missing: %s", len(unknown), len(answers), unknown[0].message)
         return _receipts(hashes, found[: len(hashes)]), _blocks(numbers, found[len(hashes) :])
 
     def is_anchored(self, root: bytes) -> bool:

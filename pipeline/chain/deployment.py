@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipeline.chain.answers import AnswerKind, SendAnswer
@@ -30,17 +31,24 @@ class Deployment:
 
 
 def deploy(
-    rpc: RpcClient, market: FeeMarket, signer: Signer, *, chain_id: int, timeout_seconds: float
+    rpc: RpcClient,
+    market: FeeMarket,
+    signer: Signer,
+    *,
+    chain_id: int,
+    timeout_seconds: float,
+    choose_nonce: Callable[[int, str, int], int] | None = None,
 ) -> Deployment:
     """Deploy a new registry; returns when it is mined.
 
-    The nonce is the next one in the node's pool. Raises `InsufficientFunds`, `FeeCeiling`,
+    The nonce is the next one in the node's pool, or what ``choose_nonce`` makes of chain id, signer
+    and that one. Raises `InsufficientFunds`, `FeeCeiling`,
     `NodeRejected`, `NodeUnreachable`, `TransactionReverted`; `ChainError` naming the transaction
     when time is up.
     """
     from eth_utils.address import to_checksum_address
 
-    transaction = _prepared(rpc, market, signer, chain_id)
+    transaction = _prepared(rpc, market, signer, chain_id, choose_nonce or (lambda _, __, pending: pending))
     receipt = _mined(rpc, transaction, timeout_seconds)
     if receipt.status != 1 or receipt.contract_address is None:
         raise TransactionReverted(f"the deployment {transaction.hash} was mined and failed")
@@ -53,18 +61,26 @@ def deploy(
     )
 
 
-def _prepared(rpc: RpcClient, market: FeeMarket, signer: Signer, chain_id: int) -> PreparedTransaction:
+def _prepared(
+    rpc: RpcClient,
+    market: FeeMarket,
+    signer: Signer,
+    chain_id: int,
+    choose_nonce: Callable[[int, str, int], int],
+) -> PreparedTransaction:
     bytecode = registry_artifact().bytecode
-    nonce = quantity(rpc.call("eth_getTransactionCount", [signer.address, "pending"]))
+    pending = quantity(rpc.call("eth_getTransactionCount", [signer.address, "pending"]))
     gas = quantity(rpc.call("eth_estimateGas", [{"from": signer.address, "data": "0x" + bytecode.hex()}]))
+    fees = market.current()
     return prepare(
         signer,
         chain_id=chain_id,
-        nonce=nonce,
+        # Last of all: what fails before it must not use one up.
+        nonce=choose_nonce(chain_id, signer.address, pending),
         to=None,
         data=bytecode,
         gas_limit=gas * (100 + GAS_MARGIN_PERCENT) // 100,
-        fees=market.current(),
+        fees=fees,
     )
 
 

@@ -16,7 +16,15 @@ from pipeline.chain.contracts import REGISTRY_VERSION
 from pipeline.chain.fees import FeeMarket
 from pipeline.chain.registry import NOT_AN_ISSUER, Registry, encode, revert_text
 from pipeline.chain.rpc import RpcClient, RpcError
-from pipeline.errors import ChainError, ChainReset, InsufficientFunds, NoContract, NotAnIssuer, WrongChain
+from pipeline.errors import (
+    ChainError,
+    ChainReset,
+    InsufficientFunds,
+    NoContract,
+    NotAnIssuer,
+    SettingsError,
+    WrongChain,
+)
 
 #: An answer is believed for so long, unless the node was lost in between.
 MAX_AGE_SECONDS = 10.0
@@ -46,8 +54,11 @@ class Expected:
 class Guards:
     """The guards for one account. Threads may share it."""
 
-    def __init__(self, rpc: RpcClient, market: FeeMarket, account: Account) -> None:
+    def __init__(
+        self, rpc: RpcClient, market: FeeMarket, account: Account, *, needs_finality: bool = False
+    ) -> None:
         self._rpc = rpc
+        self._needs_finality = needs_finality
         self._market = market
         self._account = account
         self._lock = threading.Lock()
@@ -59,7 +70,7 @@ class Guards:
         """Ask, unless the last answer still holds; with ``fresh`` ask again what may change at any time.
 
         Raises `WrongChain`, `ChainReset`, `NoContract`, `NotAnIssuer`, `InsufficientFunds`,
-        `FeeCeiling`, `NodeUnreachable`.
+        `FeeCeiling`, `NodeUnreachable`; `SettingsError` where finality is needed and not served.
         """
         with self._lock:
             if not self._fresh():
@@ -107,7 +118,7 @@ class Guards:
         reconnects = self._rpc.reconnects
         # A root that nobody has anchored, so that only the role can be in the way.
         probe = "0x" + encode("anchor", os.urandom(32)).hex()
-        chain_id, first, version, is_issuer, balance, gas = self._rpc.batch(
+        chain_id, first, version, is_issuer, balance, gas, final = self._rpc.batch(
             [
                 ("eth_chainId", []),
                 FIRST_BLOCK,
@@ -115,9 +126,11 @@ class Guards:
                 registry.request("isIssuer", signer),
                 ("eth_getBalance", [signer, "latest"]),
                 ("eth_estimateGas", [{"from": signer, "to": registry.address, "data": probe}]),
+                ("eth_getBlockByNumber", ["finalized", False]),
             ]
         )
         self._check_chain(chain_id, first, expected)
+        self._check_finality(final)
         self._check_contract(version)
         self._check_role(is_issuer)
         self._gas_limit = with_margin(self._checked_gas(gas))
@@ -134,6 +147,13 @@ class Guards:
 
         if expected.genesis_hash is not None and (found := first_hash(first)) != expected.genesis_hash:
             raise ChainReset(chain_id, expected.genesis_hash, found)
+
+    def _check_finality(self, answer: Any) -> None:
+        if self._needs_finality and (isinstance(answer, RpcError) or not answer):
+            raise SettingsError(
+                "BLOCKCHAIN_CONFIRMATIONS is finalized, and the node calls no block final: nothing would "
+                "ever be confirmed; use a number of blocks, or another node"
+            )
 
     def _check_contract(self, answer: Any) -> None:
         registry = self._account.registry

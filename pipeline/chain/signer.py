@@ -121,12 +121,23 @@ def _from_key(text: str) -> LocalSigner | None:
 
 
 def _private(variable: str, path: Path | None) -> Path:
-    """``path``, if nobody but its owner can touch it."""
+    """``path``, if nobody but its owner can touch it, and it can be read."""
     if path is None:
         raise SettingsError(f"wrong settings: {variable}: is required")
-    mode = path.stat().st_mode
+    mode = _mode_of_text(path)
+    if mode is None:
+        raise SettingsError(f"wrong settings: {variable}: {path} can not be read as text by this user")
     if mode & FOREIGN_BITS:
         raise SettingsError(
             f"wrong settings: {variable}: others can read {path} (mode {mode & 0o777:o}); chmod 600 {path}"
         )
     return path
+
+
+def _mode_of_text(path: Path) -> int | None:
+    """The mode of a file that can be read; None for another: raising is the caller's, as above."""
+    try:
+        path.read_text("utf-8")
+        return path.stat().st_mode
+    except (OSError, UnicodeDecodeError):
+        return None

@@ -20,6 +20,8 @@ Request = tuple[str, Sequence[Any]]
 
 #: To connect, and to wait for the answer.
 TIMEOUT_SECONDS = (3.0, 10.0)
+#: The URL's token is wrong, or not paid for: whatever is in the answer, it is not the chain's.
+NOT_FOR_US = (401, 402, 403, 407)
 #: When a node says "too many requests" and not for how long; and how much of its wish is believed.
 PAUSE_SECONDS, MAX_PAUSE_SECONDS = 1.0, 60.0
 
@@ -119,6 +121,8 @@ def _refused(exc: HTTPError) -> Any:
     wish = response.headers.get("Retry-After")
     if status == 429 or (status == 503 and wish):
         return NoAnswer(f"answered HTTP {status}", maybe_taken=status != 429, pause_seconds=_pause(wish))
+    if status in NOT_FOR_US:
+        return NoAnswer(f"answered HTTP {status}", maybe_taken=False)
     if status < 500:
         try:
             answer = response.json()

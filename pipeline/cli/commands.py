@@ -59,11 +59,12 @@ def deploy(as_json: bool) -> None:
     from dataclasses import asdict
 
     from pipeline.chain.client import ChainClient
+    from pipeline.ledger import nonces
     from pipeline.settings import get_settings
 
     settings = get_settings()
     settings.require_signer()
-    found = asdict(ChainClient.from_settings(settings).deploy())
+    found = asdict(ChainClient.from_settings(settings).deploy(choose_nonce=nonces.reserve))
     keys = ("contract_address", "transaction_hash", "block_number", "chain_id", "issuer")
     show({key: found[key] for key in keys}, as_json=as_json)
 

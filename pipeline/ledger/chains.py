@@ -27,15 +27,20 @@ def seen_block(chain_id: int) -> tuple[int, str] | None:
 
 
 @transaction
-def lower_for(chain_id: int, *, lower: bool) -> float:
-    """For how many seconds the head has been below a block in which something of ours was seen."""
+def lower_for(chain_id: int, head: int | None) -> float:
+    """For how many seconds the head has stood still below a block in which something of ours was seen.
+
+    ``head`` is its height, None when it is not below.
+    """
     mine = Chain.chain_id == chain_id
-    row = Chain.select(Chain.lower_since).where(mine).tuples().first()
-    since = row[0] if row else None
+    row = Chain.select(Chain.lower_since, Chain.seen_number).where(mine).tuples().first()
+    since, seen = row or (None, None)
     now = time.time()
-    if lower != (since is not None):
-        Chain.update(lower_since=now if lower else None).where(mine).execute()
-    return now - since if lower and since is not None else 0.0
+    if head is not None and since is not None and head == seen:
+        return float(now - since)
+    if head is not None or since is not None:
+        Chain.update(lower_since=None if head is None else now).where(mine).execute()
+    return 0.0
 
 
 @transaction

@@ -22,6 +22,9 @@ AUTO_REPLAYED = "replayed automatically"
 #: What one is resolved as whose credential has got another write.
 SUPERSEDED = "superseded"
 
+#: Seconds after which an alert that did not arrive is raised again.
+ALERT_AGAIN_SECONDS = 60.0
+
 #: How often an outage's dead letters are replayed by themselves.
 MAX_AUTO_REPLAYS = 5
 
@@ -260,10 +263,15 @@ def replayable_after_outage(limit: int) -> list[int]:
 
 
 def causes_not_alerted(*, created_before: float, limit: int = 100) -> list[str]:
-    """Causes of before that time for which no alert has been raised yet."""
+    """Causes of before that time for which no alert has arrived yet, nor was tried a moment ago."""
+    tried = DeadLetter.alert_tried_at > time.time() - ALERT_AGAIN_SECONDS
     query = (
         DeadLetter.select(DeadLetter.cause_id)
-        .where(DeadLetter.alerted_at.is_null(), DeadLetter.created_at < created_before)
+        .where(
+            DeadLetter.alerted_at.is_null(),
+            DeadLetter.created_at < created_before,
+            DeadLetter.alert_tried_at.is_null() | ~tried,
+        )
         .distinct()
         .limit(limit)
     )
@@ -287,6 +295,14 @@ def cause_of(cause_id: str) -> Cause | None:
         credential_id=first.credential_id,
         batch_id=first.batch_id,
     )
+
+
+@transaction
+def mark_alert_tried(cause_id: str) -> None:
+    """Record that an alert was raised and has not arrived."""
+    DeadLetter.update(alert_tried_at=time.time()).where(
+        DeadLetter.cause_id == cause_id, DeadLetter.alerted_at.is_null()
+    ).execute()
 
 
 @transaction

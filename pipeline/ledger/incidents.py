@@ -6,6 +6,7 @@ import time
 from typing import Any
 from uuid import uuid4
 
+import peewee as pw
 from peewee import fn
 
 from pipeline.database import transaction
@@ -29,14 +30,19 @@ SAME_WITHIN_SECONDS = 600.0
 
 
 @transaction
-def begin(kind: str, subject: str, message: str, *, level: str = "error") -> Incident | None:
-    """Record an incident; None when it is under way already, or was told of a moment ago."""
+def begin(
+    kind: str, subject: str, message: str, *, level: str = "error", alert_after_seconds: float = 0
+) -> Incident | None:
+    """Record an incident; None when it is under way already, or was told of a moment ago.
+
+    With ``alert_after_seconds`` it is told of only if it is still there then, and None too.
+    """
     mine = (Incident.kind == kind) & (Incident.subject == subject)
     last: Incident | None = Incident.select().where(mine).order_by(Incident.id.desc()).first()
     if last is not None and _is_same(last):
         Incident.update(message=message).where(Incident.id == last.id).execute()
         if last.closed_at is not None:
-            _reopen(last)
+            _reopen(last, alert_after_seconds)
         return None
     new = {
         "event_id": uuid4().hex,
@@ -45,9 +51,10 @@ def begin(kind: str, subject: str, message: str, *, level: str = "error") -> Inc
         "level": level,
         "message": message,
         "opened_at": time.time(),
+        "alert_due_at": time.time() + alert_after_seconds if alert_after_seconds else None,
     }
     made: list[Incident] = list(Incident.insert(new).on_conflict_ignore().returning(Incident))
-    return made[0] if made else None
+    return made[0] if made and not alert_after_seconds else None
 
 
 def _is_same(last: Incident) -> bool:
@@ -56,18 +63,30 @@ def _is_same(last: Incident) -> bool:
     return last.closed_at is None or told_at > time.time() - SAME_WITHIN_SECONDS
 
 
-def _reopen(last: Incident) -> None:
+def _reopen(last: Incident, alert_after_seconds: float) -> None:
+    due_at = time.time() + alert_after_seconds if alert_after_seconds else 0.0
     again: dict[str, Any] = {"closed_at": None}
-    if last.alerted_at is not None:
-        again |= {"event_id": uuid4().hex, "alert_due_at": last.alerted_at + SAME_WITHIN_SECONDS}
-    Incident.update(again).where(Incident.id == last.id).execute()
+    if last.alerted_at:
+        again |= {"event_id": uuid4().hex}
+        due_at = max(due_at, last.alerted_at + SAME_WITHIN_SECONDS)
+    Incident.update({**again, "alert_due_at": due_at or None}).where(Incident.id == last.id).execute()
+
+
+def _closing() -> dict[str, Any]:
+    """What closes an incident. One that was to be told of later is none that anybody has to hear of."""
+    early = Incident.alerted_at.is_null() & Incident.alert_due_at.is_null(False)
+    return {
+        "closed_at": time.time(),
+        "alerted_at": pw.Case(None, ((early, 0.0),), Incident.alerted_at),
+        "alert_due_at": None,
+    }
 
 
 @transaction
 def end(kind: str, subject: str) -> bool:
     """Close an incident; False when it was not under way."""
     return bool(
-        Incident.update(closed_at=time.time(), alert_due_at=None)
+        Incident.update(_closing())
         .where(Incident.kind == kind, Incident.subject == subject, Incident.closed_at.is_null())
         .execute()
     )
@@ -76,9 +95,7 @@ def end(kind: str, subject: str) -> bool:
 @transaction
 def end_holds(but: tuple[str, str] | None = None) -> list[str]:
     """Close what holds chain writing, but for one kind and subject; returns the kinds that were closed."""
-    over = Incident.update(closed_at=time.time(), alert_due_at=None).where(
-        Incident.kind.in_(HOLDING), Incident.closed_at.is_null()
-    )
+    over = Incident.update(_closing()).where(Incident.kind.in_(HOLDING), Incident.closed_at.is_null())
     if but is not None:
         kind, subject = but
         over = over.where((Incident.kind != kind) | (Incident.subject != subject))
@@ -117,8 +134,15 @@ def subjects_of(*kinds: str) -> frozenset[str]:
 def not_alerted(*, opened_before: float, limit: int = 100) -> list[Incident]:
     """Those of before that time of which nobody has been told, and those that are due once more."""
     due = Incident.closed_at.is_null() & (Incident.alert_due_at < time.time())
-    mine = due | (Incident.alerted_at.is_null() & (Incident.opened_at < opened_before))
+    left = Incident.alerted_at.is_null() & Incident.alert_due_at.is_null()
+    mine = due | (left & (Incident.opened_at < opened_before))
     return list(Incident.select().where(mine).order_by(Incident.id).limit(limit))
+
+
+@transaction
+def alert_later(incident_id: int, seconds: float) -> None:
+    """The alert has not arrived: raise it once more, if the incident is not over then."""
+    Incident.update(alert_due_at=time.time() + seconds).where(Incident.id == incident_id).execute()
 
 
 @transaction

@@ -7,7 +7,7 @@ takes the same nonce; a batch gets another one only once none of its own can be 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Protocol
@@ -128,6 +128,25 @@ def lock_signer(chain_id: int, address: str, first_nonce: int) -> Signer:
     return made
 
 
+@transaction
+def reserve(chain_id: int, signer: str, floor: int) -> int:
+    """Take a nonce, not below ``floor``, for a transaction that the ledger does not keep.
+
+    One that is never sent is a gap, which `settle` fills.
+    """
+    row = lock_signer(chain_id, signer, floor)
+    nonce = max(row.next_nonce, floor)
+    Signer.update(next_nonce=nonce + 1).where(Signer.id == row.id).execute()
+    return int(nonce)
+
+
+def next_nonce(chain_id: int, signer: str) -> int | None:
+    """The one that is given out next; None before the first."""
+    mine = (Signer.chain_id == chain_id) & (Signer.address == signer)
+    row = Signer.select(Signer.next_nonce).where(mine).tuples().first()
+    return row[0] if row else None
+
+
 def store(signed: Signed, *, chain_id: int, signer: str, nonce: int, batch_id: int | None) -> Transaction:
     """Store what is about to be sent."""
     stored: Transaction = Transaction.create(
@@ -170,10 +189,12 @@ def replace(slot: Slot, sign: Callable[[], Signed]) -> Transaction | None:
 
 
 @transaction
-def fill(chain_id: int, signer: str, nonce: int, sign: Callable[[], Signed]) -> Transaction | None:
-    """Store a self-transfer for a nonce for which nothing was ever signed; else None."""
+def fill(
+    chain_id: int, signer: str, nonce: int, sign: Callable[[], Signed], *, known: Sequence[int] = ()
+) -> Transaction | None:
+    """Store a self-transfer for a nonce for which nothing was signed but the ``known``; else None."""
     lock_signer(chain_id, signer, nonce)
-    if _of_nonce(chain_id, signer, nonce):
+    if [row.id for row in _of_nonce(chain_id, signer, nonce)] != list(known):
         return None
     return store(sign(), chain_id=chain_id, signer=signer, nonce=nonce, batch_id=None)
 
@@ -217,19 +238,27 @@ def unsent_up_to(stored: Transaction) -> list[Transaction]:
 
 
 @transaction
-def mark_missing(slot: Slot) -> float:
-    """Note that the chain has used the nonce, and no receipt is found; returns since when, in seconds."""
+def mark_missing(slot: Slot, head: int) -> tuple[float, int]:
+    """Note that the chain has used the nonce up to block ``head``, and no receipt is found.
+
+    Returns for how many seconds that has been so, and up to which block it was when it began.
+    """
     now = time.time()
     mine = Transaction.id.in_([row.id for row in slot.transactions])
-    Transaction.update(missing_since=now).where(mine, Transaction.missing_since.is_null()).execute()
-    return now - float(min(row.missing_since or now for row in slot.transactions))
+    Transaction.update(missing_since=now, missing_block=head).where(
+        mine, Transaction.missing_since.is_null()
+    ).execute()
+    since = min((row.missing_since or now, row.missing_block or head) for row in slot.transactions)
+    return now - since[0], since[1]
 
 
 @transaction
 def mark_found(slot: Slot) -> None:
     """Take that back: the nonce is free, or a receipt is there."""
     mine = Transaction.id.in_([row.id for row in slot.transactions])
-    Transaction.update(missing_since=None).where(mine, Transaction.missing_since.is_null(False)).execute()
+    Transaction.update(missing_since=None, missing_block=None).where(
+        mine, Transaction.missing_since.is_null(False)
+    ).execute()
 
 
 @transaction

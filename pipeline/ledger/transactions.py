@@ -109,8 +109,12 @@ def _shares_nonce(row: Transaction) -> Any:
 
 
 @transaction
-def record_anchored(batch_id: int, hash_: str, mined: Mined, *, reverted_id: int) -> None:
-    """Note that the batch's root is on the chain through that transaction, and another was in vain."""
+def settle_anchored(batch_id: int, hash_: str, mined: Mined, *, reverted_id: int) -> bool:
+    """submitted → settled through that transaction, when another was in vain: both, or neither.
+
+    Nothing waits for a block any more, so that no later sweep would look at the batch. False when
+    somebody else did it.
+    """
     record_reverted(reverted_id)
     Batch.update(
         transaction_hash=hash_,
@@ -121,6 +125,7 @@ def record_anchored(batch_id: int, hash_: str, mined: Mined, *, reverted_id: int
         gas_price_wei=str(mined.gas_price_wei),
         confirmations=mined.confirmations,
     ).where(Batch.id == batch_id, Batch.state == BatchState.SUBMITTED).execute()
+    return settle(batch_id)
 
 
 @transaction

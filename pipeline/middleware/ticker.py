@@ -68,7 +68,7 @@ class Ticker(dramatiq.Middleware):
         try:
             return sweep()
         except Exception as exc:
-            logger.warning(
-                "%s failed: %s", name, type(exc).__name__, exc_info=logger.isEnabledFor(logging.DEBUG)
-            )
+            # A stranger's text may hold anything; ours have no secrets.
+            text = getattr(exc, "message", type(exc).__name__)
+            logger.warning("%s failed: %s", name, text, exc_info=logger.isEnabledFor(logging.DEBUG))
             return False

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable
 from itertools import groupby
 
-from pipeline import holding, incidents, sending
+from pipeline import incidents, sending
 from pipeline.chain.answers import AnswerKind
 from pipeline.chain.fees import Fees
 from pipeline.errors import ChainError, FeeCeiling, StuckTransaction, UntakenTransaction
@@ -22,8 +22,8 @@ logger = logging.getLogger(__name__)
 #: does not count among the pending ones; and all others.
 UNSENT_SECONDS, UNCOUNTED_SECONDS, RESEND_SECONDS = 3.0, 2.0, 60.0
 
-#: Seconds after which operators are told that no node takes the lowest nonce's bytes.
-UNTAKEN_SECONDS = 600.0
+#: Seconds after which operators are told that the lowest nonce is not mined.
+STANDSTILL_SECONDS = 600.0
 
 #: Blocks that go by without the lowest nonce before it is repriced.
 STUCK_BLOCKS = 3
@@ -31,8 +31,17 @@ STUCK_BLOCKS = 3
 #: Seconds for which a gap must be seen before it is filled: another process may be about to store it.
 GAP_SECONDS = 6.0
 
+#: Answers that say that the node has a transaction of that nonce.
+HAS_IT = (AnswerKind.ACCEPTED, AnswerKind.ALREADY_KNOWN, AnswerKind.UNDERPRICED_REPLACEMENT)
+
+#: Answers after which only something dearer helps.
+TOO_CHEAP = (AnswerKind.REPRICE, AnswerKind.UNDERPRICED_REPLACEMENT)
+
 #: Since when, by signer and nonce, nothing is there to be mined next.
 _gaps: dict[tuple[str, int], float] = {}
+
+#: The nonce of each signer that is to be mined next, and since when it has been that one.
+_lowest: dict[str, tuple[int, float]] = {}
 
 
 def heal(view: View) -> None:
@@ -44,6 +53,7 @@ def heal(view: View) -> None:
         _note_head(waiting, view)
         with passed_over(waiting[0]):
             _fill_gap(waiting[0], view)
+            _tell_of_standstill(waiting[0], view)
             replaced = _is_stuck(waiting[0], view) and _replaced(waiting[0], view)
             _send_again(waiting[1:] if replaced else waiting, view)
 
@@ -56,14 +66,28 @@ def _waits(slot: Slot, view: View) -> bool:
     )
 
 
+def _tell_of_standstill(lowest: Slot, view: View) -> None:
+    """Whatever the reason: nothing is mined, and nobody has been told of it."""
+    now = time.monotonic()
+    nonce, since = _lowest.setdefault(lowest.signer, (lowest.nonce, now))
+    if nonce != lowest.nonce:
+        _lowest[lowest.signer] = (lowest.nonce, now)
+    elif now - since > STANDSTILL_SECONDS and sending.subject(lowest) not in view.troubled:
+        answer = lowest.current.answer or "nothing"
+        _tell(lowest, f"not mined for {(now - since) / 60:.0f} minutes; the node said: {answer}")
+
+
 def _note_head(waiting: Iterable[Slot], view: View) -> None:
-    new = [
-        slot.current.id
-        for slot in waiting
-        if slot.current.sent_block is None and slot.current.state == TransactionState.SENT
-    ]
+    new = [slot.current.id for slot in waiting if slot.current.sent_block is None and _is_answered(slot)]
     if new:
         transactions.record_first_sight(new, view.heads.head.number)
+
+
+def _is_answered(slot: Slot) -> bool:
+    """A node has it, or has another one of its nonce that it will not give up for this one."""
+    answer = slot.current.answer or ""
+    refused = answer.startswith(AnswerKind.UNDERPRICED_REPLACEMENT)
+    return slot.current.state == TransactionState.SENT or refused
 
 
 def _send_again(waiting: list[Slot], view: View) -> None:
@@ -73,8 +97,9 @@ def _send_again(waiting: list[Slot], view: View) -> None:
         kind = sending.send(view.chain, slot.current)
         if kind in (AnswerKind.FUNDS, AnswerKind.FATAL):
             return  # what comes after it can not be mined either
-        if slot.nonce == view.heads_of(slot.signer).mined_nonce:
-            _help_the_lowest(slot, kind, view)
+        lowest = slot.nonce == view.heads_of(slot.signer).mined_nonce
+        if lowest and _has_to_pay_more(kind, slot, view):
+            _replaced(slot, view)  # the others may do as they are once it is mined
 
 
 def _is_due(slot: Slot, view: View) -> bool:
@@ -84,17 +109,6 @@ def _is_due(slot: Slot, view: View) -> bool:
         return age > UNSENT_SECONDS
     counted = slot.nonce < view.heads_of(slot.signer).pending_nonce
     return age > (RESEND_SECONDS if counted else UNCOUNTED_SECONDS)
-
-
-def _help_the_lowest(slot: Slot, kind: AnswerKind, view: View) -> None:
-    """Only the lowest nonce is repriced: the others may do as they are once it is mined."""
-    if _has_to_pay_more(kind, slot, view):
-        _replaced(slot, view)
-    elif (
-        kind in (AnswerKind.UNKNOWN, AnswerKind.GAP)
-        and time.time() - slot.current.created_at > UNTAKEN_SECONDS
-    ):
-        _tell(slot, f"no node takes it: {slot.current.answer}")
 
 
 def _has_to_pay_more(kind: AnswerKind, slot: Slot, view: View) -> bool:
@@ -121,7 +135,7 @@ def _is_stuck(slot: Slot, view: View) -> bool:
     if slot.nonce != heads.mined_nonce or sent_block is None:
         return False
     answer = slot.current.answer or ""
-    in_pool = heads.pending_nonce > slot.nonce or answer.startswith(("accepted", "already_known"))
+    in_pool = heads.pending_nonce > slot.nonce or answer.startswith(HAS_IT)
     return in_pool and heads.head.number - sent_block >= STUCK_BLOCKS
 
 
@@ -182,16 +196,16 @@ def _fill_gap(lowest: Slot, view: View) -> None:
 
 def _fill(lowest: Slot, nonce: int, view: View) -> None:
     stored = nonces.stored_for(lowest.chain_id, lowest.signer, nonce)
-    if stored:
-        sending.send(view.chain, stored[-1])
+    if stored and sending.send(view.chain, stored[-1]) not in TOO_CHEAP:
         return
     try:
-        fees = view.chain.fees()
+        fees = view.chain.replacement_fees(_fees_of(stored[-1])) if stored else view.chain.fees()
     except FeeCeiling as error:
-        holding.hold(error)
+        _tell(lowest, f"nothing is there for nonce {nonce}: {error.message}", StuckTransaction)
         return
     signed = view.chain.prepare_filler(nonce, fees)
-    filler = nonces.fill(lowest.chain_id, lowest.signer, nonce, lambda: signed)
+    known = [row.id for row in stored]
+    filler = nonces.fill(lowest.chain_id, lowest.signer, nonce, lambda: signed, known=known)
     if filler is not None:
         logger.warning("a gap is filled", extra={"transaction_hash": filler.hash, "nonce": nonce})
         sending.send(view.chain, filler)

@@ -45,9 +45,9 @@ def look(slot: Slot, view: View) -> None:
 
 
 def _no_trouble_any_more(slot: Slot, view: View) -> None:
-    if sending.subject(slot) in view.troubled:
+    for subject in view.troubled & {sending.subject(slot), sending.account(slot)}:
         for kind in TROUBLES:
-            ledger.end(kind, sending.subject(slot))
+            ledger.end(kind, subject)
 
 
 def _mined_nonce(slot: Slot, view: View) -> int:
@@ -129,11 +129,11 @@ def _is_ours(slot: Slot, row: Transaction, view: View) -> bool:
         logger.warning("the transaction that anchored root %s is not found", batch.merkle_root)
         return True
     view.read_blocks([receipt.block_number])
-    if view.blocks[receipt.block_number] is None:
+    if view.blocks[receipt.block_number] is None or receipt.block_number > view.final:
         return True
     mined = _mined(receipt, view)
-    transactions.record_anchored(batch.id, receipt.transaction_hash, mined, reverted_id=row.id)
-    _settle_if_deep(slot, receipt.block_number, view)
+    if transactions.settle_anchored(batch.id, receipt.transaction_hash, mined, reverted_id=row.id):
+        messages.update(batch.id, batch.lane)
     return True
 
 
@@ -152,15 +152,20 @@ def _is_beyond_the_watch(number: int, view: View) -> bool:
 
 def _nonce_used(slot: Slot, view: View) -> None:
     """The nonce is used, and no receipt is ours: it takes time and depth until that is believed."""
-    if nonces.mark_missing(slot) < MISSING_SECONDS or view.final < 0:
+    since_seconds, since_block = nonces.mark_missing(slot, view.heads.head.number)
+    if since_seconds < MISSING_SECONDS or view.final < since_block:
         return
-    if not view.chain.is_foreign(slot.signer, slot.nonce, slot.hashes, view.final):
+    # With those that were given up: a reorg may have let one of them in again.
+    stored = [row.hash for row in nonces.stored_for(slot.chain_id, slot.signer, slot.nonce)]
+    if not view.chain.is_foreign(slot.signer, slot.nonce, stored):
+        if any(view.chain.receipts([hash_ for hash_ in stored if hash_ not in slot.hashes]).values()):
+            nonces.lose(slot)
         return
     error = NonceConflict(
         f"nonce {slot.nonce} of {slot.signer} was used by a transaction that is not ours: "
         "somebody else has the key"
     )
     # First: a process that dies here has told of it, and the next sweep does the rest.
-    incidents.report(error, subject=sending.subject(slot), level="fatal", over=True)
+    incidents.report(error, subject=sending.account(slot), level="fatal", over=True)
     nonces.lose(slot)
     _no_trouble_any_more(slot, view)

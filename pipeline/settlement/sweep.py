@@ -8,7 +8,7 @@ import time
 from pipeline import holding, incidents, messages
 from pipeline.chain.client import chain_client
 from pipeline.chain_writing import ready
-from pipeline.errors import ChainReset
+from pipeline.errors import ChainError, ChainReset, NodeUnreachable
 from pipeline.ledger import chains, finality, nonces
 from pipeline.ledger import incidents as ledger
 from pipeline.ledger.leases import held
@@ -20,6 +20,9 @@ logger = logging.getLogger(__name__)
 
 #: A sweep that died holds up the next for no longer.
 LEASE_SECONDS = 8.0
+
+#: Operators are told of a node that gives no usable answer for longer.
+UNREACHABLE_SECONDS = 300.0
 
 #: How often, in seconds, the newest final block is looked at while nothing else is to do.
 IDLE_LOOK_SECONDS = 15.0
@@ -35,19 +38,32 @@ def settle() -> None:
     with held("settle", seconds=LEASE_SECONDS) as mine:
         if mine:
             incidents.alert_left_ones()
-            _sweep(settings.blockchain_chain_id)
+            _told(settings.blockchain_chain_id)
 
 
-def _sweep(chain_id: int) -> None:
+def _told(chain_id: int) -> None:
+    """A sweep; that it can not be made for long is told of."""
+    try:
+        asked = _sweep(chain_id)
+    except ChainError as exc:
+        error = NodeUnreachable(exc.message)
+        incidents.report(error, subject=str(chain_id), alert_after_seconds=UNREACHABLE_SECONDS)
+        raise
+    if asked and ledger.subjects_of(NodeUnreachable.__name__):
+        ledger.end(NodeUnreachable.__name__, str(chain_id))
+
+
+def _sweep(chain_id: int) -> bool:
+    """Whether a node was asked."""
     global _last_look
     on_hold = ledger.holding() is not None
     watched = finality.watched(chain_id)
     idle = not (on_hold or watched or nonces.unsettled(chain_id))
     if idle and time.monotonic() - _last_look < IDLE_LOOK_SECONDS:
-        return
+        return False
     known = chains.genesis_hash(chain_id)
     if known is None and not on_hold:
-        return
+        return False
     _last_look = time.monotonic()
     chain = chain_client()
     if on_hold:
@@ -56,6 +72,7 @@ def _sweep(chain_id: int) -> None:
         _look(chain_id, known, watched)
     if ready():
         messages.write("normal")
+    return True
 
 
 def _look(chain_id: int, genesis_hash: str, watched: list[finality.Place]) -> None:

@@ -33,9 +33,9 @@ MAX_NEW_BLOCKS = 32
 #: How often receipts that must be there are asked for again.
 TRIES = 2
 
-#: For so many seconds each sweep must see a head below a block that was seen: a node that was
-#: restarted from an older state, and not one that lags.
-LOWER_SECONDS = 15.0
+#: For so many seconds a head must stand still below a block that was seen: a node that was restarted
+#: from an older state, and not one that lags.
+LOWER_SECONDS = 60.0
 
 #: What operators are told of a nonce, and is over once the nonce is used.
 TROUBLES = (StuckTransaction.__name__, UntakenTransaction.__name__, NodeRejected.__name__)
@@ -80,11 +80,13 @@ class View:
         cls, chain: ChainClient, chain_id: int, heads: Heads, slots: list[Slot], watched: Iterable[Place]
     ) -> View:
         """Ask for what ``slots`` and ``watched`` batches wait for."""
+        watched = list(watched)
         seen = chains.seen_block(chain_id)
         chain.new_head(heads.head.number)
         of_slots = {place[0] for slot in slots if (place := slot.place) is not None}
         of_watched = {place.block_number for place in watched}
         lower = max(of_slots | of_watched, default=0) > heads.head.number
+        stands_seconds = chains.lower_for(chain_id, heads.head.number if lower else None)
         moved = lower or seen is None or seen[1] != heads.head.hash
         view = cls(
             chain,
@@ -94,7 +96,7 @@ class View:
             slots,
             {},
             moved=moved,
-            lower=chains.lower_for(chain_id, lower=lower) > LOWER_SECONDS,
+            lower=stands_seconds > LOWER_SECONDS and not chain.is_syncing(),
             troubled=incidents.subjects_of(*TROUBLES),
         )
         heights = of_slots | of_watched if moved else of_slots

@@ -59,4 +59,9 @@ def _look_at_final_ones(view: View) -> None:
 
 def _gone(places: list[Place], view: View) -> list[Place]:
     view.read_blocks([place.block_number for place in places])
-    return [place for place in places if view.is_gone(place.block_number, place.block_hash)]
+    # What is above the head is not called removed: another block has to be seen in its place.
+    return [
+        place
+        for place in places
+        if place.block_number <= view.heads.head.number and view.is_gone(place.block_number, place.block_hash)
+    ]

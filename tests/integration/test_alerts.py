@@ -5,16 +5,23 @@ from __future__ import annotations
 import json
 import logging
 import socket
+import threading
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 import sentry_sdk
 
-from pipeline import alerts
-from pipeline.errors import SettingsError
+import pipeline.actors  # noqa: F401 - results are kept by the broker's middleware
+from pipeline import alerts, burial, incidents
+from pipeline.errors import InsufficientFunds, SettingsError
+from pipeline.ledger import dead_letters
+from pipeline.models import DeadLetter, Incident
 from pipeline.settings import Settings
+from tests.ledger import failed
 
 PRIVATE_KEY = "5f3c" * 16
 RPC_TOKEN = "tok-0123456789abcdef"
@@ -39,6 +46,33 @@ def started(kent: Any) -> Iterator[Any]:
     alerts.start_sentry(settings_for(kent.dsn))
     yield kent
     alerts.start_sentry(settings_for(None))
+
+
+@pytest.fixture
+def start_refusing() -> Iterator[Callable[[int], str]]:
+    """Start a Sentry that answers nothing but that HTTP status; its DSN."""
+
+    class Refusing(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(self.server.status)  # type: ignore[attr-defined]
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Not a line for every request."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        thread = threading.Thread(target=server.serve_forever, args=[0.05])
+
+        def start(status: int) -> str:
+            server.status = status  # type: ignore[attr-defined]
+            thread.start()
+            return f"http://public@127.0.0.1:{server.server_address[1]}/1"
+
+        yield start
+        if thread.ident is not None:
+            server.shutdown()
+            thread.join()
 
 
 def capture(**changes: Any) -> bool:
@@ -181,6 +215,41 @@ def test_an_unreachable_sentry_is_logged_once(caplog: pytest.LogCaptureFixture) 
         alerts.flush(10)
     alerts.start_sentry(settings_for(None))
     assert [record.name for record in caplog.records] == ["pipeline.alerts"]
+
+
+def test_what_has_arrived(started: Any) -> None:
+    """A taken event is known to be, once it is."""
+    event_id = uuid.uuid4().hex
+    assert not alerts.arrived(event_id)
+    capture(event_id=event_id)
+    assert alerts.arrived(event_id)
+
+
+@pytest.mark.parametrize("answer", [None, 429, 500])
+def test_an_alert_that_did_not_arrive_is_raised_again(
+    client: Any, kent: Any, start_refusing: Callable[[int], str], answer: int | None
+) -> None:
+    """Sentry is away, full or broken for a while: incidents and dead letters are told of all the same."""
+    dsn = start_refusing(answer) if answer else "http://public@127.0.0.1:9/1"
+    alerts.start_sentry(settings_for(dsn))
+    dead = failed()
+    incidents.report(InsufficientFunds("empty"), subject="1:0xabc")
+    burial.alert(DeadLetter.get_by_id(dead.letter_id).cause_id)
+    assert Incident.get().alerted_at is None
+    assert DeadLetter.get().alerted_at is None
+    assert dead_letters.causes_not_alerted(created_before=time.time() + 1) == [], "not at once"
+    alerts.start_sentry(settings_for(kent.dsn))
+    Incident.update(alert_due_at=0).execute()
+    DeadLetter.update(alert_tried_at=0).execute()
+    incidents.alert_left_ones()
+    for cause_id in dead_letters.causes_not_alerted(created_before=time.time() + 1):
+        burial.alert(cause_id)
+    alerts.start_sentry(settings_for(None))
+    assert {event["tags"]["error_class"] for event in kent.events()} == {
+        "InsufficientFunds",
+        "NodeUnreachable",
+    }
+    assert None not in (Incident.get().alerted_at, DeadLetter.get().alerted_at)
 
 
 def test_a_wrong_dsn_is_a_settings_error() -> None:

@@ -128,7 +128,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif isinstance(fault, int):
             self._respond(fault, b"oops")
         elif isinstance(fault, tuple):
-            self._respond(fault[0], b"oops", **fault[1])
+            self._respond(fault[0], fault[2] if len(fault) > 2 else b"oops", **fault[1])
         elif isinstance(fault, bytes):
             self._respond(200, fault)
         else:
@@ -191,7 +191,16 @@ def anchors(proxy: Proxy) -> tuple[ChainClient, list[bytes]]:
 
 # --- reads ---------------------------------------------------------------------------------------
 
-FAULTS = ["hang", "half", 429, 500, 502, 503, 403, *GARBAGE.values()]
+#: What providers say, in JSON-RPC, of a token that is no more, or not paid for.
+REVOKED = b'{"jsonrpc": "2.0", "id": 0, "error": {"code": -32600, "message": "Must be authenticated!"}}'
+
+FAULTS = [
+    "hang",
+    "half",
+    *(429, 500, 502, 503, 403),
+    *((status, {}, REVOKED) for status in (401, 402, 403, 407)),
+    *GARBAGE.values(),
+]
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=range(len(FAULTS)))

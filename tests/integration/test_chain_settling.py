@@ -124,24 +124,37 @@ def test_whose_transaction_used_a_nonce(server: AnyServer) -> None:
     receipt = anchored(client)
     nonce, unknown = client.transaction_counts()[0] - 1, "0x" + "ab" * 32
 
-    def foreign(*hashes: str, at: int = receipt.block_number, later: int = 0) -> bool:
-        return client.is_foreign(client.signer_address, nonce + later, hashes, at)
+    def foreign(*hashes: str, later: int = 0) -> bool:
+        return client.is_foreign(client.signer_address, nonce + later, hashes)
 
     assert foreign(unknown)
     assert not foreign(unknown, receipt.transaction_hash)
-    assert not foreign(unknown, at=receipt.block_number - 1)
     assert not foreign(unknown, later=1)
 
 
 def test_whose_transaction_used_a_nonce_is_asked_at_once(proxy: FaultProxy, client: ChainClient) -> None:
-    """In one request, so that one node says it all; none that lacks the block says anything."""
+    """In one request, so that one node says it all; an error in it is no answer."""
     client.head()
     before = proxy.http_requests
-    assert not client.is_foreign(client.signer_address, 10**6, ["0x" + "ab" * 32] * 3, 0)
+    assert not client.is_foreign(client.signer_address, 10**6, ["0x" + "ab" * 32] * 3)
     assert proxy.http_requests - before == 1
-    proxy.freeze(0, 0)
+    proxy.answer_error("eth_getTransactionReceipt", "transaction indexing is in progress")
     with pytest.raises(RpcError):
-        client.is_foreign(client.signer_address, 0, [], 1)
+        client.is_foreign(client.signer_address, 0, ["0x" + "ab" * 32])
+
+
+def test_what_the_node_can_not_tell_is_not_known(
+    proxy: FaultProxy, client: ChainClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An error in the place of one receipt or block takes nothing from the others; the log has it."""
+    proxy.answer_error("eth_getTransactionReceipt", "transaction indexing is in progress")
+    proxy.answer_error("eth_getBlockByNumber", "pruned history unavailable", when=lambda p: p[0] == "0x0")
+    unknown = "0x" + "ab" * 32
+    receipts, blocks = client.receipts_and_blocks([unknown], [0, 1])
+    assert receipts == {unknown: None}
+    assert blocks[0] is None
+    assert blocks[1] is not None
+    assert "2 of 3 answers are missing" in caplog.text
 
 
 def test_which_transactions_a_node_has(anvil: Anvil, client: ChainClient) -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 
+from pipeline import chain_writing
 from pipeline.chain.client import chain_client
+from pipeline.chain.fees import Fees
 from pipeline.ledger import incidents as ledger
+from pipeline.ledger import nonces
 from pipeline.models import Batch, Chain, Incident, Transaction
-from pipeline.settlement import healing, settle, sweep, view
+from pipeline.settlement import healing, outcomes, settle, sweep, view
 from tests.servers.anvil import Anvil
 from tests.servers.fault_proxy import FaultProxy
 from tests.settling import chain_settings, confirmed, settle_and_complete, write
@@ -19,6 +23,13 @@ from tests.truth import assert_truthful
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 GWEI = 10**9
+
+
+@pytest.fixture(autouse=True)
+def nothing_seen() -> None:
+    """What this process has seen of another test's chain."""
+    healing._gaps.clear()
+    healing._lowest.clear()
 
 
 def open_incidents(kind: str) -> frozenset[str]:
@@ -70,13 +81,13 @@ def test_a_head_that_fell_takes_confirmed_blocks_away(fallen: Callable[[], None]
     assert_truthful(anvil, chain_settings())
 
 
-def test_a_head_that_fell_below_a_final_block(
+def test_a_head_below_a_final_block_tells_nothing_of_it(
     fallen: Callable[[], None],
     anvil: Anvil,
     use: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It is told as the removal of a final block, and written again."""
+    """What is final is called removed only when another block is in its place: then it is written again."""
     monkeypatch.setattr(sweep, "IDLE_LOOK_SECONDS", 0.0)
     use(blockchain_reorg_watch_blocks=1)
     settle_and_complete()
@@ -87,6 +98,10 @@ def test_a_head_that_fell_below_a_final_block(
     settle()
     long_ago()
     settle()
+    assert confirmed() == 1
+    assert Incident.select().count() == 0
+    anvil.mine(5)
+    settle()
     settle()
     [incident] = Incident.select()
     assert (incident.kind, incident.level) == ("FinalBlockRemoved", "fatal")
@@ -96,16 +111,19 @@ def test_a_head_that_fell_below_a_final_block(
     assert confirmed() == 1
 
 
-def test_a_node_that_lags_now_and_then_takes_nothing_away(
-    fallen: Callable[[], None], proxy: FaultProxy, anvil: Anvil
+@pytest.mark.parametrize("syncing", [False, True])
+def test_a_node_that_lags_takes_nothing_away(
+    fallen: Callable[[], None], proxy: FaultProxy, anvil: Anvil, syncing: bool
 ) -> None:
-    """A head that is there again begins the time anew."""
-    proxy.freeze(0, int(Batch.get().block_number) - 1)
-    settle()
-    first = Chain.get().lower_since
-    assert first is not None
-    settle()
-    assert Chain.get().lower_since == first
+    """One whose head rises, or that says that it is catching up, and one that shows its head again."""
+    place = int(Batch.get().block_number)
+    if syncing:
+        proxy.answer_result("eth_syncing", {"currentBlock": "0x1", "highestBlock": "0x9"}, None)
+    for height in (place - 1, place - 1) if syncing else range(place):
+        proxy.freeze(0, height)
+        settle()
+        long_ago()
+    assert confirmed() == 1
     proxy.thaw(0)
     settle()
     assert Chain.get().lower_since is None
@@ -173,49 +191,122 @@ def test_a_refusal_is_over_once_the_nonce_is_used(proxy: FaultProxy, anvil: Anvi
     assert not open_incidents("NodeRejected")
 
 
-def test_bytes_that_no_node_takes_for_long(proxy: FaultProxy, anvil: Anvil) -> None:
-    """A full pool is waited for; not in silence when it takes too long."""
-    proxy.answer_error("eth_sendRawTransaction", "txpool is full")
-    write(1)
-    Transaction.update(sent_at=0).execute()
-    proxy.answer_error("eth_sendRawTransaction", "txpool is full")
+@pytest.mark.parametrize("answer", ["txpool is full", None])
+def test_the_lowest_nonce_is_not_mined_for_long(
+    proxy: FaultProxy, anvil: Anvil, monkeypatch: pytest.MonkeyPatch, answer: str | None
+) -> None:
+    """A full pool, or a chain that stands still, is waited for; not in silence when it takes too long."""
+    if answer is not None:
+        refused = proxy.answer_error("eth_sendRawTransaction", answer, None)
+    write(2)
     settle()
-    assert not open_incidents("UntakenTransaction")
-    Transaction.update(sent_at=0, created_at=time.time() - healing.UNTAKEN_SECONDS - 1).execute()
-    proxy.answer_error("eth_sendRawTransaction", "txpool is full")
+    settle()
+    assert Incident.select().count() == 0
+    monkeypatch.setattr(healing, "STANDSTILL_SECONDS", 0.0)
+    settle()
     settle()
     [incident] = Incident.select()
-    assert "no node takes it: unknown: txpool is full" in incident.message
-    Transaction.update(sent_at=0).execute()
+    assert incident.kind == "UntakenTransaction"
+    assert (answer or "accepted") in incident.message
+    if answer is not None:
+        refused.end()
+    Transaction.update(created_at=0, sent_at=0).execute()
     settle()
     anvil.mine()
     settle_and_complete()
-    assert confirmed() == 1
+    assert confirmed() == 2
     assert not open_incidents("UntakenTransaction")
 
 
-# --- wallets -------------------------------------------------------------------------------------
-
-
-def test_each_empty_wallet_is_an_incident_of_its_own(
+def test_a_replacement_that_is_still_too_cheap(
     proxy: FaultProxy, anvil: Anvil, use: Callable[..., None]
 ) -> None:
-    """After a change of the key the next one is told of, and the one before is over."""
-    anvil.rpc("evm_setAutomine", True)
-    use(blockchain_private_key=anvil.accounts[0].private_key)
-    anvil.rpc("anvil_setBalance", anvil.address, "0x0")
+    """A node that wants more than an eighth gets more, blocks later, up to the ceiling, which is told."""
+    use(blockchain_max_fee_gwei=4)
     write(1)
-    assert open_incidents("InsufficientFunds") == {f"{anvil.chain_id}:{anvil.address}"}
-    empty = chain_of_second(use, anvil)
-    anvil.rpc("anvil_setBalance", empty, "0x0")
     settle()
-    assert open_incidents("InsufficientFunds") | open_incidents("NotAnIssuer") == {
-        f"{anvil.chain_id}:{empty}"
-    }
-    assert Incident.select().count() == 2
+    original = Transaction.get()
+    proxy.answer_error(
+        "eth_sendRawTransaction", "already known", None, when=lambda p: p[0] == original.raw_transaction
+    )
+    proxy.answer_error(
+        "eth_sendRawTransaction",
+        "replacement transaction underpriced",
+        None,
+        when=lambda p: p[0] != original.raw_transaction,
+    )
+    proxy.answer_result("eth_getTransactionByHash", {"hash": original.hash}, None)
+    anvil.rpc("anvil_dropTransaction", original.hash)
+    for _ in range(healing.STUCK_BLOCKS * 8):
+        anvil.mine()
+        Transaction.update(sent_at=0).execute()
+        settle()
+    fees = [int(row.max_fee_wei) for row in Transaction.select().order_by(Transaction.id)]
+    assert len(fees) > 2
+    assert all(later * 8 >= earlier * 9 for earlier, later in pairwise(fees))
+    assert fees[-1] <= 4 * GWEI
+    assert len(open_incidents("StuckTransaction")) == 1
 
 
-def chain_of_second(use: Callable[..., None], anvil: Anvil) -> str:
-    """Sign with the second account's key; its address."""
-    use(blockchain_private_key=anvil.accounts[1].private_key)
-    return chain_client().signer_address
+# --- gaps ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def given_up(proxy: FaultProxy, anvil: Anvil, monkeypatch: pytest.MonkeyPatch) -> Transaction:
+    """A nonce whose transaction was given up, as somebody else had used it, and is free again: a reorg."""
+    monkeypatch.setattr(healing, "GAP_SECONDS", 0.0)
+    monkeypatch.setattr(outcomes, "MISSING_SECONDS", 0.0)
+    write(2)
+    settle()
+    first: Transaction = Transaction.select().order_by(Transaction.nonce).first()
+    Transaction.update(lost_at=time.time()).where(Transaction.id == first.id).execute()
+    nonces.write_again(first.batch_id, reason="NonceConflict")
+    while chain_writing.write_next():
+        pass
+    anvil.rpc("anvil_dropTransaction", first.hash)
+    return first
+
+
+def until_confirmed(anvil: Anvil, count: int) -> None:
+    """Blocks and sweeps, at most ten."""
+    for _ in range(10):
+        Transaction.update(sent_at=0).execute()
+        settle_and_complete()
+        anvil.mine()
+    assert confirmed() == count
+
+
+def test_a_gap_whose_stored_bytes_are_too_cheap(
+    given_up: Transaction, proxy: FaultProxy, anvil: Anvil
+) -> None:
+    """A dearer transfer of nothing fills it."""
+    proxy.answer_error(
+        "eth_sendRawTransaction",
+        "max fee per gas less than block base fee",
+        None,
+        when=lambda p: p[0] == given_up.raw_transaction,
+    )
+    until_confirmed(anvil, 2)
+    filler = Transaction.get(Transaction.batch.is_null())
+    assert filler.nonce == given_up.nonce
+    assert int(filler.max_fee_wei) * 8 >= int(given_up.max_fee_wei) * 9
+    assert Incident.select().count() == 0
+    assert_truthful(anvil, chain_settings())
+
+
+def test_a_filler_and_the_one_that_was_given_up(
+    given_up: Transaction, proxy: FaultProxy, anvil: Anvil
+) -> None:
+    """The latter is mined: nobody else has the key, and nothing waits for the filler."""
+    chain = chain_client()
+    filler = chain.prepare_filler(given_up.nonce, Fees(int(given_up.max_fee_wei) * 2, GWEI))
+    assert nonces.fill(
+        given_up.chain_id, given_up.signer, given_up.nonce, lambda: filler, known=[given_up.id]
+    )
+    proxy.answer_error(
+        "eth_sendRawTransaction", "txpool is full", None, when=lambda p: p[0] == "0x" + filler.raw.hex()
+    )
+    anvil.rpc("eth_sendRawTransaction", given_up.raw_transaction)
+    until_confirmed(anvil, 2)
+    assert Incident.select().count() == 0
+    assert nonces.in_flight(given_up.chain_id).count == 0

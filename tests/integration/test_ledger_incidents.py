@@ -69,6 +69,22 @@ def test_one_that_comes_and_goes_is_told_of_now_and_then(ledger: str) -> None:
     assert incidents.begin("FeeCeiling", "1", "again")
 
 
+def test_one_that_is_told_of_only_if_it_lasts(ledger: str) -> None:
+    """Not at its begin, nor when it is over in time; each time anew."""
+    for _ in range(2):
+        assert not incidents.begin("NodeUnreachable", "1", "away", alert_after_seconds=300)
+        assert incidents.not_alerted(opened_before=time.time() + 1) == []
+        assert [found.kind for found in incidents.under_way()] == ["NodeUnreachable"]
+        incidents.end("NodeUnreachable", "1")
+        assert incidents.not_alerted(opened_before=time.time() + 1) == []
+    incidents.begin("NodeUnreachable", "1", "away", alert_after_seconds=300)
+    Incident.update(alert_due_at=time.time() - 1).execute()
+    [due] = incidents.not_alerted(opened_before=0)
+    incidents.mark_alerted(due.id)
+    assert incidents.not_alerted(opened_before=time.time() + 1) == []
+    assert Incident.select().count() == 1
+
+
 def test_writing_is_held(ledger: str) -> None:
     """While one of the holding kinds is under way; others hold nothing."""
     verified()

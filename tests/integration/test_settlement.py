@@ -5,22 +5,27 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from pipeline import verification
 from pipeline.chain.client import ChainClient, chain_client
-from pipeline.ledger import batches, nonces
+from pipeline.chain.fees import Fees
+from pipeline.errors import NodeUnreachable
+from pipeline.ledger import batches, chains, nonces, transactions
+from pipeline.ledger import incidents as ledger
 from pipeline.ledger.batches import Account
-from pipeline.models import Batch, State, Transaction, TransactionState, Write
-from pipeline.settings import get_settings
+from pipeline.models import Batch, Incident, State, Transaction, TransactionState, Write
+from pipeline.settings import Settings, get_settings
 from pipeline.settlement import outcomes, settle, sweep
 from tests.issuer import chain_variables, queue_documents
 from tests.servers.anvil import Anvil
 from tests.servers.fault_proxy import FaultProxy
 from tests.settling import chain_settings, confirmed, settle_and_complete, write
 from tests.truth import assert_truthful
+from tests.waiting import until
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
@@ -112,16 +117,7 @@ def test_anchored_already_by_an_earlier_transaction_of_ours(proxy: FaultProxy, a
     # As if its nonce had been taken for lost, and the batch written anew.
     Transaction.update(lost_at=time.time()).execute()
     nonces.write_again(first.batch_id, reason="test")
-    chain = chain_client()
-    account = Account(chain.chain_id, chain.signer_address, chain.contract_address)
-    second = batches.submit(
-        first.batch_id,
-        account,
-        nonce_floor=0,
-        sign=lambda root, nonce: chain.prepare_anchor(root, nonce, chain.fees(), gas_limit=100_000),
-    )
-    assert second is not None
-    anvil.rpc("eth_sendRawTransaction", second.raw_transaction)
+    second = write_with_gas(100_000, first.batch_id)
     anvil.mine()
     settle_and_complete()
     assert confirmed() == 1
@@ -129,12 +125,184 @@ def test_anchored_already_by_an_earlier_transaction_of_ours(proxy: FaultProxy, a
     assert Transaction.get_by_id(second.id).state == TransactionState.REVERTED
 
 
+def test_killed_when_it_is_known_to_be_anchored(
+    proxy: FaultProxy, anvil: Anvil, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No later sweep would look at a batch of which nothing waits for a block: both steps, or neither."""
+    write(1)
+    first = Transaction.get()
+    anvil.mine()
+    Transaction.update(lost_at=time.time()).execute()
+    nonces.write_again(first.batch_id, reason="test")
+    write_with_gas(100_000, first.batch_id)
+    anvil.mine()
+
+    def killed(_: int) -> bool:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as dying:
+        dying.setattr(transactions, "settle", killed)
+        with pytest.raises(KeyboardInterrupt):
+            settle()
+    settle_and_complete()
+    assert confirmed() == 1
+
+
+def test_what_one_receipt_can_not_tell(proxy: FaultProxy, anvil: Anvil) -> None:
+    """An error in its place holds up that one alone."""
+    write(3)
+    settle()
+    last = Transaction.select().order_by(Transaction.nonce.desc()).first().hash
+    proxy.answer_error(
+        "eth_getTransactionReceipt", "transaction indexing is in progress", None, when=lambda p: p[0] == last
+    )
+    anvil.mine()
+    settle_and_complete()
+    assert confirmed() == 2
+
+
+def test_an_old_block_that_no_node_has_any_more(
+    proxy: FaultProxy, anvil: Anvil, use: Callable[..., None]
+) -> None:
+    """The newest final batch's history was pruned (EIP-4444): new ones are settled all the same."""
+    use(blockchain_reorg_watch_blocks=1)
+    write(1)
+    for _ in range(4):
+        anvil.mine()
+        settle_and_complete()
+    old = Batch.get()
+    assert old.final_at is not None
+    proxy.answer_error(
+        "eth_getBlockByNumber",
+        "pruned history unavailable",
+        None,
+        code=4444,
+        when=lambda p: p[0] == hex(old.block_number),
+    )
+    anvil.mine(50)
+    write(1, start=1)
+    anvil.mine()
+    settle_and_complete()
+    assert confirmed() == 2
+
+
+def use_nonces(anvil: Anvil) -> None:
+    """Somebody else with the key uses the nonces of all that is stored."""
+    other = ChainClient(Settings(**{**chain_settings(), "blockchain_rpc_url": anvil.rpc_url}))
+    for stored in Transaction.select():
+        fees = Fees(int(stored.max_fee_wei) * 2, int(stored.tip_wei) * 2)
+        anvil.rpc("eth_sendRawTransaction", "0x" + other.prepare_filler(stored.nonce, fees).raw.hex())
+    anvil.mine()
+
+
+def test_somebody_uses_ten_nonces(proxy: FaultProxy, anvil: Anvil, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One cause, one alert; all are written at new nonces."""
+    monkeypatch.setattr(outcomes, "MISSING_SECONDS", 0.0)
+    write(10)
+    settle()
+    use_nonces(anvil)
+    for _ in range(3):
+        settle()
+        anvil.mine()
+    [incident] = Incident.select()
+    assert (incident.kind, incident.level) == ("NonceConflict", "fatal")
+    write(0)
+    anvil.mine()
+    settle_and_complete()
+    assert confirmed() == 10
+    assert_truthful(anvil, chain_settings())
+
+
+def test_somebody_uses_the_key_deeper_than_the_node_keeps_states(
+    proxy: FaultProxy, anvil: Anvil, use: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With 200 confirmations, and a full node that keeps the states of 128 blocks."""
+    monkeypatch.setattr(outcomes, "MISSING_SECONDS", 0.0)
+    use(blockchain_confirmations=200)
+    write(1)
+    settle()
+    use_nonces(anvil)
+    proxy.answer_error(
+        "eth_getTransactionCount", "missing trie node", None, when=lambda p: p[1].startswith("0x")
+    )
+    settle()
+    settle()
+    assert Incident.select().count() == 0
+    anvil.mine(200)
+    settle()
+    assert [incident.kind for incident in Incident.select()] == ["NonceConflict"]
+
+
+def test_somebody_uses_the_key_while_nothing_is_in_flight(proxy: FaultProxy, anvil: Anvil) -> None:
+    """The nonce after it is taken, and operators are told."""
+    anvil.rpc("evm_setAutomine", True)
+    write(1)
+    settle_and_complete()
+    other = ChainClient(Settings(**{**chain_settings(), "blockchain_rpc_url": anvil.rpc_url}))
+    nonce = other.transaction_counts()[1]
+    anvil.rpc("eth_sendRawTransaction", "0x" + other.prepare_filler(nonce, other.fees()).raw.hex())
+    write(1, start=1)
+    settle_and_complete()
+    assert confirmed() == 2
+    [incident] = Incident.select()
+    assert (incident.kind, incident.level) == ("NonceConflict", "fatal")
+    assert f"nonces {nonce} to {nonce}" in incident.message
+
+
+def test_deploying_while_something_is_in_flight(
+    proxy: FaultProxy, anvil: Anvil, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a nonce of the ledger: neither takes the other's place, and nobody else has the key."""
+    monkeypatch.setattr(outcomes, "MISSING_SECONDS", 0.0)
+    write(1)
+    settle()
+    variables = {**chain_settings(), "blockchain_rpc_url": anvil.rpc_url}
+    del variables["blockchain_contract_address"]
+    deployer = ChainClient(Settings(**variables))
+    with ThreadPoolExecutor(1) as pool:
+        deploying = pool.submit(deployer.deploy, 30, choose_nonce=nonces.reserve)
+        until(lambda: anvil.pool_size == 2, seconds=20, what="both in the pool")
+        write(1, start=1)
+        anvil.mine()
+        for _ in range(3):
+            settle_and_complete()
+            anvil.mine()
+        assert deploying.result(timeout=30).contract_address
+    assert confirmed() == 2
+    assert Incident.select().count() == 0
+
+
+def test_a_node_that_is_away_for_long(
+    proxy: FaultProxy, anvil: Anvil, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The status says so at once; operators are told when it takes long, and no more once it is over."""
+    write(1)
+    settle()
+    proxy.down = True
+    with pytest.raises(NodeUnreachable):
+        settle()
+    assert client.get_blockchain_write_status("c0")["reason"] == "node unreachable"
+    assert ledger.not_alerted(opened_before=time.time() + 1) == []
+    Incident.update(alert_due_at=0).execute()
+    [due] = ledger.not_alerted(opened_before=time.time() + 1)
+    assert due.kind == "NodeUnreachable"
+    proxy.down = False
+    settle()
+    assert client.get_blockchain_write_status("c0")["reason"] == "waiting for a block"
+    assert ledger.under_way() == []
+    assert ledger.not_alerted(opened_before=time.time() + 1) == []
+
+
 def test_a_revert_is_final_before_anything_fails(
     proxy: FaultProxy, anvil: Anvil, use: Callable[..., None]
 ) -> None:
     """Out of gas: pending as long as a reorg could still let it succeed, then failed, with a dead letter."""
     use(blockchain_reorg_watch_blocks=5)
-    write_with_little_gas()
+    queue_documents(1)
+    verification.verify([row.id for row in Write.select(Write.id)])
+    chain = chain_client()
+    chains.remember(chain.chain_id, chain.genesis_hash())
+    write_with_gas(25_000, Batch.get().id)
     for _ in range(5):
         anvil.mine()
         settle()
@@ -146,25 +314,19 @@ def test_a_revert_is_final_before_anything_fails(
     assert_truthful(anvil, chain_settings())
 
 
-def write_with_little_gas() -> None:
-    """One whose transaction is taken, and runs out of gas."""
-    queue_documents(1)
-    verification.verify([row.id for row in Write.select(Write.id)])
+def write_with_gas(gas_limit: int, batch_id: int) -> Transaction:
+    """Send a batch with so much gas: the guards' estimate knows better."""
     chain = chain_client()
     chain.check_guards()
-    account = Account(chain.chain_id, chain.signer_address, chain.contract_address)
-    batch_id = Batch.get().id
-    from pipeline.ledger import chains
-
-    chains.remember(chain.chain_id, chain.genesis_hash())
     stored = batches.submit(
         batch_id,
-        account,
+        Account(chain.chain_id, chain.signer_address, chain.contract_address),
         nonce_floor=chain.transaction_counts()[0],
-        sign=lambda root, nonce: chain.prepare_anchor(root, nonce, chain.fees(), gas_limit=25_000),
+        sign=lambda root, nonce: chain.prepare_anchor(root, nonce, chain.fees(), gas_limit=gas_limit),
     )
     assert stored is not None
     assert chain.send(bytes.fromhex(stored.raw_transaction[2:])).taken
+    return stored
 
 
 def test_a_chain_without_base_fee(

@@ -134,6 +134,22 @@ def test_wrong_keystore(keystore: dict[str, Any], private: Callable[..., Path], 
         load_signer(settings(**keystore))
 
 
+@pytest.mark.parametrize("name", ["blockchain_keystore_file", "blockchain_keystore_password_file"])
+def test_raw_bytes_for_a_keystore(keystore: dict[str, Any], name: str) -> None:
+    """One message, which names the variable."""
+    keystore[name].write_bytes(bytes(range(130, 162)))
+    with pytest.raises(SettingsError, match=f"{name.upper()}: .* can not be read as text"):
+        load_signer(settings(**keystore))
+
+
+def test_raw_bytes_for_a_key(private: Callable[..., Path]) -> None:
+    """One message, which names the variable."""
+    path = private("key", "")
+    path.write_bytes(bytes(range(130, 162)))
+    with pytest.raises(SettingsError, match=f"BLOCKCHAIN_PRIVATE_KEY_FILE: {path} can not be read as text"):
+        load_signer(settings(blockchain_private_key_file=path))
+
+
 def test_no_key_at_all() -> None:
     """The message names the three ways to give one."""
     with pytest.raises(SettingsError, match="BLOCKCHAIN_KEYSTORE_FILE, BLOCKCHAIN_PRIVATE_KEY_FILE"):
