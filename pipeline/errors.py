@@ -12,6 +12,7 @@
         * CidMismatch            the CID's digest is not the data hash (CID_DIGEST_CHECK)
         * UnknownCredential      no such row in ``credentials``
         * InvalidReceipt         not an anchor receipt
+    * WorkerKilled               permanent: its worker has died of it, as often as that is tried
     * ConflictingWrite           another hash or CID of that credential is pending
     * UnknownDeadLetter          no open dead letter of that id
     * WriteFailed                the write that a caller waited for has failed
@@ -106,6 +107,12 @@ class UnknownCredential(InvalidInput, LookupError):
 
 class ConflictingWrite(PipelineError):
     """A write of the same credential with another hash or CID is still pending."""
+
+    permanent = True
+
+
+class WorkerKilled(PipelineError):
+    """Handling this has ended the worker process, every time it was delivered."""
 
     permanent = True
 

@@ -133,6 +133,8 @@ class Write(Table):
     own_message = pw.BooleanField(default=False)
     state = pw.TextField(default=State.QUEUED)
     attempts = pw.IntegerField(default=0)
+    #: How often its verification has begun without an end: its worker died of it, or at the same time.
+    deliveries = pw.IntegerField(default=0)
     batch = pw.ForeignKeyField(Batch, null=True, backref="writes")
     document_checked = pw.BooleanField(null=True)
     queued_at = pw.DoubleField(default=time.time)
@@ -151,6 +153,17 @@ class Write(Table):
 
     class Meta:
         table_name = "writes"
+
+
+class WriteCount(Table):
+    """How many writes are in a state: the sum of its rows' ``delta``. Triggers keep it (migration 0007)."""
+
+    id = pw.BigAutoField()
+    status = pw.TextField()
+    delta = pw.BigIntegerField()
+
+    class Meta:
+        table_name = "write_counts"
 
 
 class Signer(Table):

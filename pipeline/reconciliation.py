@@ -17,7 +17,7 @@ import redis
 from pipeline import holding, messages, queues
 from pipeline.chain.client import chain_client
 from pipeline.errors import ChainError, SettingsError
-from pipeline.ledger import control, dead_letters, incidents, recovery
+from pipeline.ledger import control, counts, dead_letters, incidents, recovery
 from pipeline.redis_client import connect
 from pipeline.settings import get_settings
 
@@ -52,6 +52,7 @@ def reconcile() -> None:
     for cause_id in dead_letters.causes_not_alerted(created_before=time.time() - LOST_AFTER_SECONDS):
         messages.send("dead_letter", cause_id)
     _replay_after_outage()
+    counts.compact()
 
 
 def _epoch_since(client: redis.Redis) -> float:

@@ -13,6 +13,7 @@ import peewee as pw
 from pipeline.database import reading
 from pipeline.errors import UnknownCredential
 from pipeline.ledger import control, incidents
+from pipeline.ledger import counts as ledger_counts
 from pipeline.ledger.sql import rows
 from pipeline.merkle import MerkleTree
 from pipeline.models import Batch, BatchState, State, Write
@@ -81,10 +82,9 @@ def status_of_job(job_id: str) -> dict[str, Any]:
     return _document(found, hold=hold_reason())
 
 
-@reading
 def counts() -> dict[str, int]:
     """How many jobs are in each state."""
-    return {state: int(Write.select().where(condition).count()) for state, (condition, _) in LISTS.items()}
+    return ledger_counts.read()
 
 
 @reading

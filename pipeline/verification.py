@@ -6,9 +6,17 @@ import logging
 from collections import defaultdict
 from collections.abc import Sequence
 
+from dramatiq.errors import Retry
+
 from pipeline import attempts, messages
 from pipeline.database import retrying
-from pipeline.errors import HashMismatch, PipelineError, UnknownCredential
+from pipeline.errors import (
+    DatabaseUnavailable,
+    HashMismatch,
+    PipelineError,
+    UnknownCredential,
+    WorkerKilled,
+)
 from pipeline.hashing import document_hash, load_document
 from pipeline.ledger import batches, dead_letters, verification
 from pipeline.ledger.attempts import FailedAttempt
@@ -21,20 +29,48 @@ logger = logging.getLogger(__name__)
 
 STAGE = "hash_verify"
 
+#: A write whose verification has begun as often and never ended is given up.
+MAX_DELIVERIES = 3
+
 #: Writes whose documents are in memory at once.
 CHUNK = 100
 
 
 def verify(write_ids: Sequence[int]) -> None:
-    """Verify those of ``write_ids`` that still wait for it. A bad one fails alone, at once."""
+    """Verify those of ``write_ids`` that still wait for it. A bad one fails alone, at once.
+
+    Those whose worker died at it come last, one by one: their neighbours are through by then.
+    """
+    if len(write_ids) == 1:
+        _verify(write_ids)
+        return
+    fresh, begun_before = retrying(lambda: verification.undelivered(write_ids))
+    _verify(fresh)
+    for write_id in begun_before:
+        _verify([write_id])
+
+
+def _verify(write_ids: Sequence[int]) -> None:
     passed: defaultdict[tuple[str, bool], list[int]] = defaultdict(list)
     begun: list[int] = []
-    for part in chunks(write_ids, CHUNK):
-        for write in retrying(lambda part=part: verification.begin(part)):  # type: ignore[misc]
-            begun.append(write.id)
-            _judge(write, passed)
-    with attempts.at_writes(begun, stage=STAGE):
-        _join(passed)
+    try:
+        for part in chunks(write_ids, CHUNK):
+            for write in retrying(lambda part=part: verification.begin(part)):  # type: ignore[misc]
+                begun.append(write.id)
+                _judge(write, passed)
+        with attempts.at_writes(begun, stage=STAGE):
+            _join(passed)
+    except DatabaseUnavailable:
+        _end_deliveries(begun)
+        raise
+
+
+def _end_deliveries(write_ids: Sequence[int]) -> None:
+    """The database was away: no worker died."""
+    try:
+        verification.end_deliveries(write_ids)
+    except DatabaseUnavailable:
+        logger.warning("%d deliveries count as unfinished: the database is away", len(write_ids))
 
 
 def _judge(write: Verifiable, passed: dict[tuple[str, bool], list[int]]) -> None:
@@ -50,10 +86,28 @@ def _judge(write: Verifiable, passed: dict[tuple[str, bool], list[int]]) -> None
             extra={"credential_id": write.credential_id, "job_id": write.job_id, "error": error.code},
         )
         attempts.announce(FailedAttempt(None, cause))
+    except Exception as error:  # noqa: BLE001 - recorded as an attempt of this one alone
+        _fail_alone(write, error)
+
+
+def _fail_alone(write: Verifiable, error: Exception) -> None:
+    """Something unforeseen: an attempt of this write, which is tried again by itself."""
+    try:
+        with attempts.at_writes([write.id], stage=STAGE):
+            raise error
+    except Retry as retry:
+        messages.send("hash_verify_many", [write.id], priority=write.priority, delay_ms=retry.delay)
 
 
 def check(write: Verifiable) -> bool:
-    """Whether there was a document to compare with. Raises `UnknownCredential`, `HashMismatch`."""
+    """Whether there was a document to compare with.
+
+    Raises `UnknownCredential`, `HashMismatch`; `WorkerKilled` for one that is delivered too often.
+    """
+    if write.deliveries > MAX_DELIVERIES:
+        raise WorkerKilled(
+            f"credential {write.credential_id!r}: its worker died in each of {MAX_DELIVERIES} tries"
+        )
     if not write.known:
         raise UnknownCredential(f"credential {write.credential_id!r}: there is no such credential")
     if write.document is None:

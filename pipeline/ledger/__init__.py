@@ -7,8 +7,8 @@
 * `confirmation`   written → confirmed
 * `dead_letters`   any state → failed, and back by a replay
 * `recovery`       rows whose message is gone
-* `status`         what pollers see
 * `retention`      what a purge takes away
+* `counts`         how many writes are in each state
 * `leases`, `control`   who runs a sweep; pause and other switches
 
 Every transition is a guarded update: ``UPDATE … WHERE id = ? AND state = ?``. Row count 0

@@ -164,6 +164,7 @@ def requeue(write_ids: Sequence[int], *, resolution: str) -> list[int]:
             Write.update(
                 state=State.QUEUED,
                 attempts=0,
+                deliveries=0,
                 due_at=None,
                 finished_at=None,
                 purged_at=None,

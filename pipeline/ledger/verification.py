@@ -33,23 +33,43 @@ class Verifiable:
     ipfs_cid: str | None
     priority: str
     attempts: int
+    deliveries: int
     known: bool
     document: str | None = field(repr=False)
     credential_hash: str | None
+
+
+def undelivered(write_ids: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Those of ``write_ids`` that are queued and were never begun, and those that were, without an end.
+
+    The latter by how often, fewest first: what kills its worker comes last.
+    """
+    found: list[tuple[int, int]] = []
+    for part in chunks(write_ids):
+        query = Write.select(Write.deliveries, Write.id)
+        found += rows(query.where(Write.id.in_(part), Write.state == State.QUEUED))
+    return (
+        [write_id for deliveries, write_id in sorted(found) if not deliveries],
+        [write_id for deliveries, write_id in sorted(found) if deliveries],
+    )
 
 
 @transaction
 def begin(write_ids: Sequence[int]) -> list[Verifiable]:
     """Begin an attempt at those of ``write_ids`` that are still queued and due; returns them.
 
-    A write that is delivered a second time without having failed keeps its attempt.
+    A write that is delivered a second time without having failed keeps its attempt; the deliveries
+    are counted until one of them comes to an end.
     """
     mine = Write.id.in_(list(write_ids)) & (Write.state == State.QUEUED)
     due = Write.due_at.is_null() | (Write.due_at <= time.time())
     new_attempt = (Write.attempts == 0) | Write.due_at.is_null(False)
-    Write.update(attempts=Write.attempts + 1, due_at=None, updated_at=time.time()).where(
-        mine, due, new_attempt
-    ).execute()
+    Write.update(
+        attempts=Write.attempts + pw.Case(None, ((new_attempt, 1),), 0),
+        deliveries=Write.deliveries + 1,
+        due_at=None,
+        updated_at=time.time(),
+    ).where(mine, due).execute()
     query = (
         Write.select(
             Write.id,
@@ -59,6 +79,7 @@ def begin(write_ids: Sequence[int]) -> list[Verifiable]:
             Write.ipfs_cid,
             Write.priority,
             Write.attempts,
+            Write.deliveries,
             Credential.id.is_null(False),
             text_of(Credential.document),
             Credential.data_hash,
@@ -87,10 +108,17 @@ def fail_attempt(
         return FailedAttempt(None, cause)
     _, delay_ms = compute_backoff(max(alive.values()) - 1, factor=min_backoff_ms, max_backoff=MAX_BACKOFF_MS)
     due_at = time.time() + delay_ms / 1000
-    Write.update(due_at=due_at, sent_at=due_at, updated_at=time.time()).where(
+    Write.update(due_at=due_at, sent_at=due_at, deliveries=0, updated_at=time.time()).where(
         Write.id.in_(list(alive)), Write.state == State.QUEUED
     ).execute()
     return FailedAttempt(delay_ms, cause)
+
+
+@transaction
+def end_deliveries(write_ids: Sequence[int]) -> None:
+    """The handling of these came to an end, whatever it was: no worker died of it."""
+    for part in chunks(write_ids):
+        Write.update(deliveries=0).where(Write.id.in_(part), Write.state == State.QUEUED).execute()
 
 
 def join(

@@ -28,7 +28,7 @@ from tests.waiting import until
 
 pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
-ROSTER = "tests.end_to_end.skewed_roster"
+ROSTER = "tests.end_to_end.rosters.skewed"
 WAITS = "test:waits"
 
 

@@ -1,0 +1,1 @@
+"""Rosters for workers that are not quite like those of production."""
