@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 
 from pipeline import alerts
 from pipeline.errors import PipelineError
@@ -11,9 +10,6 @@ from pipeline.ledger import incidents
 from pipeline.models import Incident
 
 logger = logging.getLogger(__name__)
-
-#: Whoever has met an incident raises its alert within so many seconds, or is dead.
-LEFT_AFTER_SECONDS = 10.0
 
 #: Seconds after which an alert that did not arrive is raised again.
 ALERT_AGAIN_SECONDS = 60.0
@@ -27,7 +23,7 @@ def report(
     over: bool = False,
     alert_after_seconds: float = 0,
 ) -> None:
-    """Record ``error`` about ``subject`` and raise its alert, unless that incident is under way.
+    """Record ``error`` about ``subject``, unless that incident is under way; `alert` tells of it.
 
     ``level``: "error", or "fatal" for what needs a human now. ``over``: it is an event and lasts no
     time. ``alert_after_seconds``: only what lasts for longer has to be told.
@@ -39,15 +35,14 @@ def report(
         incidents.end(error.code, subject)
     if incident is not None:
         logger.error("%s: %s", error.code, error.message, extra={"error": error.code})
-        _alert(incident)
 
 
-def alert_left_ones() -> None:
-    """Raise the alerts that are due, and those of processes that died before they could.
+def alert() -> None:
+    """Raise the alerts that are due. What has happened is recorded: a kill costs a repeat at most.
 
     A repeat has the same event id.
     """
-    for incident in incidents.not_alerted(opened_before=time.time() - LEFT_AFTER_SECONDS):
+    for incident in incidents.not_alerted():
         _alert(incident)
 
 

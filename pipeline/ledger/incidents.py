@@ -131,11 +131,11 @@ def subjects_of(*kinds: str) -> frozenset[str]:
     return frozenset(row[0] for row in rows(Incident.select(Incident.subject).where(mine)))
 
 
-def not_alerted(*, opened_before: float, limit: int = 100) -> list[Incident]:
-    """Those of before that time of which nobody has been told, and those that are due once more."""
+def not_alerted(*, limit: int = 100) -> list[Incident]:
+    """Those of which nobody has been told, and those that are due now, or once more."""
     due = Incident.closed_at.is_null() & (Incident.alert_due_at < time.time())
     left = Incident.alerted_at.is_null() & Incident.alert_due_at.is_null()
-    mine = due | (left & (Incident.opened_at < opened_before))
+    mine = due | left
     return list(Incident.select().where(mine).order_by(Incident.id).limit(limit))
 
 

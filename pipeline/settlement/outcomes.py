@@ -165,7 +165,7 @@ def _nonce_used(slot: Slot, view: View) -> None:
         f"nonce {slot.nonce} of {slot.signer} was used by a transaction that is not ours: "
         "somebody else has the key"
     )
-    # First: a process that dies here has told of it, and the next sweep does the rest.
+    # First: a process that dies here has recorded it, and the next sweep does the rest.
     incidents.report(error, subject=sending.account(slot), level="fatal", over=True)
     nonces.lose(slot)
     _no_trouble_any_more(slot, view)

@@ -37,8 +37,10 @@ def settle() -> None:
         return
     with held("settle", seconds=LEASE_SECONDS) as mine:
         if mine:
-            incidents.alert_left_ones()
-            _told(settings.blockchain_chain_id)
+            try:
+                _told(settings.blockchain_chain_id)
+            finally:
+                incidents.alert()  # last of all: Sentry may take its time
 
 
 def _told(chain_id: int) -> None:

@@ -51,7 +51,7 @@ def _look_at_final_ones(view: View) -> None:
         f"block {lowest.block_number} ({lowest.block_hash}) was final and is not in the chain any more: "
         f"{len(gone)} batches are written again"
     )
-    # First: a process that dies here has told of it, and the next sweep does the rest.
+    # First: a process that dies here has recorded it, and the next sweep does the rest.
     incidents.report(error, subject=f"{view.chain_id}:{lowest.block_hash}", level="fatal", over=True)
     for place in gone:
         finality.unconfirm(place)

@@ -241,7 +241,7 @@ def test_an_alert_that_did_not_arrive_is_raised_again(
     alerts.start_sentry(settings_for(kent.dsn))
     Incident.update(alert_due_at=0).execute()
     DeadLetter.update(alert_tried_at=0).execute()
-    incidents.alert_left_ones()
+    incidents.alert()
     for cause_id in dead_letters.causes_not_alerted(created_before=time.time() + 1):
         burial.alert(cause_id)
     alerts.start_sentry(settings_for(None))

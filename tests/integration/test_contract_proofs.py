@@ -21,6 +21,7 @@ from pipeline.embedded.evm import EvmServer
 from pipeline.merkle import MerkleTree, leaf_hash
 from pipeline.settings import Settings
 from tests.servers.anvil import Anvil
+from tests.waiting import until
 
 CID = "bafybeigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi"
 
@@ -206,7 +207,9 @@ def test_it_answers_to_other_contracts(anvil: Anvil, anvil_client: ChainClient) 
 def deploy(anvil: Anvil, bytecode: str) -> str:
     """Deploy from an account that anvil signs for; returns the address."""
     call = {"from": anvil.accounts[1].address, "data": bytecode, "gas": hex(1_000_000)}
-    receipt = anvil.rpc("eth_getTransactionReceipt", anvil.rpc("eth_sendTransaction", call))
+    hash_ = anvil.rpc("eth_sendTransaction", call)
+    until(lambda: anvil.rpc("eth_getTransactionReceipt", hash_) is not None, seconds=10, what="mined")
+    receipt = anvil.rpc("eth_getTransactionReceipt", hash_)
     assert quantity(receipt["status"]) == 1
     return to_checksum_address(receipt["contractAddress"])
 

@@ -42,12 +42,12 @@ def test_back_at_once_and_there_to_stay(ledger: str) -> None:
     first = told("InsufficientFunds")
     incidents.end("InsufficientFunds", "1")
     assert not incidents.begin("InsufficientFunds", "1", "again")
-    assert incidents.not_alerted(opened_before=time.time() + 1) == []
+    assert incidents.not_alerted() == []
     Incident.update(alert_due_at=Incident.alert_due_at - incidents.SAME_WITHIN_SECONDS - 1).execute()
-    [due] = incidents.not_alerted(opened_before=0)
+    [due] = incidents.not_alerted()
     assert (due.message, due.event_id == first) == ("again", False)
     incidents.mark_alerted(due.id)
-    assert incidents.not_alerted(opened_before=time.time() + 1) == []
+    assert incidents.not_alerted() == []
 
 
 def test_back_at_once_and_gone(ledger: str) -> None:
@@ -57,7 +57,7 @@ def test_back_at_once_and_gone(ledger: str) -> None:
     incidents.begin("FeeCeiling", "1", "again")
     Incident.update(alert_due_at=0).execute()
     assert incidents.end_holds() == ["FeeCeiling"]
-    assert incidents.not_alerted(opened_before=time.time() + 1) == []
+    assert incidents.not_alerted() == []
     assert Incident.get().alert_due_at is None
 
 
@@ -73,15 +73,15 @@ def test_one_that_is_told_of_only_if_it_lasts(ledger: str) -> None:
     """Not at its begin, nor when it is over in time; each time anew."""
     for _ in range(2):
         assert not incidents.begin("NodeUnreachable", "1", "away", alert_after_seconds=300)
-        assert incidents.not_alerted(opened_before=time.time() + 1) == []
+        assert incidents.not_alerted() == []
         assert [found.kind for found in incidents.under_way()] == ["NodeUnreachable"]
         incidents.end("NodeUnreachable", "1")
-        assert incidents.not_alerted(opened_before=time.time() + 1) == []
+        assert incidents.not_alerted() == []
     incidents.begin("NodeUnreachable", "1", "away", alert_after_seconds=300)
     Incident.update(alert_due_at=time.time() - 1).execute()
-    [due] = incidents.not_alerted(opened_before=0)
+    [due] = incidents.not_alerted()
     incidents.mark_alerted(due.id)
-    assert incidents.not_alerted(opened_before=time.time() + 1) == []
+    assert incidents.not_alerted() == []
     assert Incident.select().count() == 1
 
 
@@ -104,8 +104,7 @@ def test_alerted_once(ledger: str) -> None:
     """Until the alert has left it is to be raised again, also when the incident is over."""
     incidents.begin("FinalBlockRemoved", "1:0x07", "deep", level="fatal")
     incidents.end("FinalBlockRemoved", "1:0x07")
-    assert incidents.not_alerted(opened_before=time.time() - 10) == []
-    [found] = incidents.not_alerted(opened_before=time.time() + 1)
+    [found] = incidents.not_alerted()
     assert found.level == "fatal"
     incidents.mark_alerted(found.id)
-    assert incidents.not_alerted(opened_before=time.time() + 1) == []
+    assert incidents.not_alerted() == []

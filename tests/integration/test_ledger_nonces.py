@@ -7,7 +7,7 @@ import time
 from pipeline.chain.transaction import PreparedTransaction
 from pipeline.ledger import batches, nonces, transactions
 from pipeline.models import Batch, BatchState, State, Transaction, TransactionState, Write
-from tests.ledger import ACCOUNT, MINED, everything, sign, verified, written
+from tests.ledger import ACCOUNT, MINED, everything, sign, transaction_of, verified, written
 from tests.racing import in_threads
 
 
@@ -87,13 +87,27 @@ def test_a_lost_nonce_frees_the_batch(ledger: str) -> None:
 
 
 def test_missing_is_counted_from_the_first_time(ledger: str) -> None:
-    """And begins anew once the nonce turns out to be free."""
+    """With the head of that time; and begins anew once the nonce turns out to be free."""
     written()
-    assert nonces.mark_missing(only_slot()) == 0
+    assert nonces.mark_missing(only_slot(), 7) == (0, 7)
     Transaction.update(missing_since=time.time() - 30).execute()
-    assert 29 < nonces.mark_missing(only_slot()) < 40
+    seconds, head = nonces.mark_missing(only_slot(), 9)
+    assert 29 < seconds < 40
+    assert head == 7
     nonces.mark_found(only_slot())
-    assert nonces.mark_missing(only_slot()) == 0
+    assert nonces.mark_missing(only_slot(), 9) == (0, 9)
+
+
+def test_nonces_that_the_ledger_does_not_keep(ledger: str) -> None:
+    """They are taken under the same lock, and no batch gets one of them."""
+    assert nonces.next_nonce(ACCOUNT.chain_id, ACCOUNT.signer) is None
+    assert nonces.reserve(ACCOUNT.chain_id, ACCOUNT.signer, 5) == 5
+    assert nonces.reserve(ACCOUNT.chain_id, ACCOUNT.signer, 5) == 6
+    assert nonces.next_nonce(ACCOUNT.chain_id, ACCOUNT.signer) == 7
+    assert transaction_of(written()).nonce == 7
+    assert sorted(in_threads(8, lambda _: nonces.reserve(ACCOUNT.chain_id, ACCOUNT.signer, 0))) == [
+        *range(8, 16)
+    ]
 
 
 def test_a_gap_is_filled_once(ledger: str) -> None:

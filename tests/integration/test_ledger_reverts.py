@@ -117,7 +117,10 @@ def test_an_earlier_key_does_not_fill_the_limit(ledger: str) -> None:
 def test_anchored_by_another_transaction(ledger: str) -> None:
     """The batch names that one; the one in vain and its nonce are settled in the same step."""
     batch_id, replacement_id = replaced()
-    transactions.record_anchored(batch_id, "0x" + "aa" * 32, MINED, reverted_id=replacement_id)
+    hash_ = "0x" + "aa" * 32
+    assert transactions.settle_anchored(batch_id, hash_, MINED, reverted_id=replacement_id)
+    assert not transactions.settle_anchored(batch_id, hash_, MINED, reverted_id=replacement_id)
+    assert Batch.get_by_id(batch_id).state == BatchState.SETTLED
     assert Batch.get_by_id(batch_id).transaction_hash == "0x" + "aa" * 32
     assert Transaction.get_by_id(replacement_id).state == TransactionState.REVERTED
     assert in_flight() == 0
