@@ -8,7 +8,7 @@ from typing import Any
 
 from dramatiq.results import Results
 
-from pipeline import current
+from pipeline import current, events
 from pipeline.ledger.confirmation import ConfirmedWrite, confirm
 from pipeline.results import JobResults
 from pipeline.settings import get_settings
@@ -22,8 +22,9 @@ def complete(batch_id: int) -> None:
     confirmed = confirm(batch_id)
     if not confirmed:
         return
-    logger.info("confirmed %d", len(confirmed), extra={"batch_id": batch_id})
-    _keep_results([write for write in confirmed if write.own_message])
+    logger.info("confirmed %d", len(confirmed.writes), extra={"batch_id": batch_id})
+    _keep_results([write for write in confirmed.writes if write.own_message])
+    events.publish(confirmed.events)
 
 
 def _keep_results(writes: list[ConfirmedWrite]) -> None:

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import pipeline.actors  # noqa: F401 - messages are sent by the actors' names
-from pipeline import messages, status
-from pipeline.ledger import dead_letters, recovery
+from pipeline import messages, status, timeline
+from pipeline.ledger import dead_letters, journal, recovery
 from pipeline.models import DeadLetter
 from pipeline.status import iso
+from pipeline.timeline import person
 
 
 def listed() -> list[dict[str, Any]]:
@@ -19,32 +20,39 @@ def listed() -> list[dict[str, Any]]:
 
 def shown(name: str) -> dict[str, Any]:
     """One, by its id or its credential's, with its job. Raises `UnknownDeadLetter`."""
-    letter = dead_letters.find(name)
-    return {**_as_json(letter), "job": status.status_of_credential(letter.credential_id)}
+    letter: Any = dead_letters.find(name)
+    return {
+        **_as_json(letter),
+        "job": status.status_of_credential(letter.credential_id),
+        "timeline": timeline.of(letter.write_id),
+    }
 
 
-def replay(names: Sequence[str]) -> int:
-    """Queue these again; returns how many were failed. Raises `UnknownDeadLetter`."""
+def replay(names: Sequence[str], *, actor: str | None = None) -> int:
+    """Queue these again; returns how many were failed. Raises `UnknownDeadLetter`.
+
+    ``actor``: who does it; by default whoever runs this process.
+    """
     letters: list[Any] = [dead_letters.find(name) for name in names]
-    return _replay([letter.write_id for letter in letters])
+    return _replay([letter.write_id for letter in letters], actor)
 
 
-def replay_all() -> int:
+def replay_all(*, actor: str | None = None) -> int:
     """Queue all open ones again; returns how many that were."""
     letters: list[Any] = dead_letters.open_letters()
-    return _replay([letter.write_id for letter in letters])
+    return _replay([letter.write_id for letter in letters], actor)
 
 
-def _replay(write_ids: Sequence[int]) -> int:
-    moved = dead_letters.requeue(write_ids, resolution="replayed")
+def _replay(write_ids: Sequence[int], actor: str | None) -> int:
+    moved = dead_letters.requeue(write_ids, resolution=journal.REPLAYED, actor=actor or person())
     for priority, ids in recovery.by_priority(moved).items():
         messages.verify(ids, priority)
     return len(moved)
 
 
-def discard(name: str) -> bool:
+def discard(name: str, *, actor: str | None = None) -> bool:
     """Resolve one without a replay. Raises `UnknownDeadLetter`."""
-    return dead_letters.discard(int(dead_letters.find(name).id))
+    return dead_letters.discard(int(dead_letters.find(name).id), actor=actor or person())
 
 
 def _as_json(letter: DeadLetter) -> dict[str, Any]:

@@ -250,6 +250,36 @@ class DeadLetter(Table):
         table_name = "dead_letters"
 
 
+class Journal(Table):
+    """Something that happened to a write, to a batch, or to the pipeline, and who did it."""
+
+    id = pw.BigAutoField()
+    at = pw.DoubleField(default=time.time)
+    event = pw.TextField()
+    #: A person's name, or ``pipeline``.
+    actor = pw.TextField()
+    write_id = pw.BigIntegerField(null=True)
+    batch_id = pw.BigIntegerField(null=True)
+    detail = pw.TextField(null=True)
+
+    class Meta:
+        table_name = "journal"
+
+
+class Outbox(Table):
+    """An event of some jobs that is not published yet. ``jobs`` and ``detail`` are JSON."""
+
+    id = pw.BigAutoField()
+    at = pw.DoubleField(default=time.time)
+    claimed_at = pw.DoubleField(null=True)
+    event = pw.TextField()
+    jobs = pw.TextField()
+    detail = pw.TextField()
+
+    class Meta:
+        table_name = "outbox"
+
+
 class Chain(Table):
     """A chain that was written to: its first block, and the newest one that a sweep has seen."""
 

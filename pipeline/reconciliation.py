@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import redis
 
-from pipeline import holding, messages, queues
+from pipeline import events, holding, messages, queues
 from pipeline.chain.client import chain_client
 from pipeline.errors import ChainError, SettingsError
 from pipeline.ledger import control, counts, dead_letters, incidents, recovery
@@ -53,6 +53,7 @@ def reconcile() -> None:
         messages.send("dead_letter", cause_id)
     _replay_after_outage()
     counts.compact()
+    events.publish_left()
 
 
 def _epoch_since(client: redis.Redis) -> float:

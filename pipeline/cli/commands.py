@@ -223,8 +223,9 @@ def verify(receipt: IO[bytes], document: IO[bytes] | None, as_json: bool) -> Non
 def pause(as_json: bool) -> None:
     """Stop chain writing; intake goes on."""
     from pipeline.ledger.control import set_paused
+    from pipeline.timeline import person
 
-    set_paused(True)
+    set_paused(True, actor=person())
     show({"paused": True}, as_json=as_json)
 
 
@@ -235,8 +236,9 @@ def resume(as_json: bool) -> None:
     import pipeline.actors  # noqa: F401
     from pipeline import messages
     from pipeline.ledger.control import set_paused
+    from pipeline.timeline import person
 
-    set_paused(False)
+    set_paused(False, actor=person())
     messages.write("normal")
     show({"paused": False}, as_json=as_json)
 

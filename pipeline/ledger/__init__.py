@@ -8,6 +8,8 @@
 * `dead_letters`   any state → failed, and back by a replay
 * `recovery`       rows whose message is gone
 * `retention`      what a purge takes away
+* `journal`        what rows do not tell: failed attempts, reorgs, who replayed
+* `outbox`         events that are not published yet
 * `counts`         how many writes are in each state
 * `leases`, `control`   who runs a sweep; pause and other switches
 

@@ -17,7 +17,7 @@ from dramatiq.common import compute_backoff
 
 from pipeline.database import transaction
 from pipeline.errors import PipelineError
-from pipeline.ledger import control, dead_letters, incidents, nonces
+from pipeline.ledger import control, dead_letters, incidents, journal, nonces
 from pipeline.ledger.attempts import MAX_BACKOFF_MS, FailedAttempt
 from pipeline.ledger.nonces import Signed
 from pipeline.ledger.sql import locked, rows
@@ -115,6 +115,7 @@ def _wait(batch_id: int, size: int, error: PipelineError, delay_ms: int) -> None
     Batch.update(
         state=BatchState.FULL, size=size, due_at=due_at, sent_at=due_at, retrying=True, reason=error.code
     ).where(Batch.id == batch_id).execute()
+    journal.note(journal.ATTEMPT_FAILED, batch_id=batch_id, detail=f"{error.code}: {error.message}")
     Write.update(due_at=due_at, updated_at=time.time()).where(
         Write.batch == batch_id, Write.state == State.VERIFIED
     ).execute()

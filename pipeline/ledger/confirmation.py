@@ -6,9 +6,12 @@ import time
 from dataclasses import dataclass
 
 from pipeline.database import transaction
-from pipeline.ledger import metadata
+from pipeline.ledger import metadata, outbox
 from pipeline.ledger.sql import locked
-from pipeline.models import Batch, BatchState, State, Write
+from pipeline.models import Batch, BatchState, Outbox, State, Write
+
+#: What an event is called, and of what all its jobs have in common (`pipeline.events`).
+COMPLETED = "completed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +25,24 @@ class ConfirmedWrite:
     own_message: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """What one call has confirmed, and the events of it that are to be published."""
+
+    writes: list[ConfirmedWrite]
+    events: list[Outbox]
+
+    def __bool__(self) -> bool:
+        return bool(self.writes)
+
+
 @transaction
-def confirm(batch_id: int) -> list[ConfirmedWrite]:
+def confirm(batch_id: int) -> Confirmed:
     """Confirm the members of a settled batch; returns those that this call has confirmed."""
     query = Batch.select().where(Batch.id == batch_id, Batch.state == BatchState.SETTLED)
     batch: Batch | None = locked(query).first()
     if batch is None:
-        return []
+        return Confirmed([], [])
     now = time.time()
     rows = (
         Write.update(state=State.CONFIRMED, updated_at=now, finished_at=now, due_at=None)
@@ -44,4 +58,15 @@ def confirm(batch_id: int) -> list[ConfirmedWrite]:
         confirmed_at=now,
     )
     Batch.update(state=BatchState.CONFIRMED, confirmed_at=now).where(Batch.id == batch_id).execute()
-    return confirmed
+    jobs = [(write.job_id, write.credential_id) for write in confirmed]
+    return Confirmed(
+        confirmed,
+        outbox.add(
+            COMPLETED,
+            jobs,
+            transaction_hash=batch.transaction_hash,
+            block_number=batch.block_number,
+            merkle_root=batch.merkle_root,
+            mock=bool(batch.mock),
+        ),
+    )

@@ -8,6 +8,7 @@ from typing import Any
 from peewee import fn
 
 from pipeline.database import reading, transaction
+from pipeline.ledger import journal
 from pipeline.models import Control
 
 PAUSED = "paused"
@@ -39,6 +40,8 @@ def paused() -> Any:
     return fn.EXISTS(Control.select(Control.name).where(Control.name == PAUSED, Control.value == "true"))
 
 
-def set_paused(paused: bool) -> None:
+@transaction
+def set_paused(paused: bool, *, actor: str = journal.PIPELINE) -> None:
     """Pause chain writing, or let it go on."""
     write(PAUSED, "true" if paused else "false")
+    journal.note(journal.PAUSED if paused else journal.RESUMED, actor=actor)

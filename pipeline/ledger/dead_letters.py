@@ -12,7 +12,7 @@ import peewee as pw
 
 from pipeline.database import transaction
 from pipeline.errors import PipelineError, UnknownDeadLetter
-from pipeline.ledger import metadata
+from pipeline.ledger import journal, metadata, outbox
 from pipeline.ledger.sql import chunks, lock_credentials, rows
 from pipeline.models import DeadLetter, State, Write
 
@@ -64,6 +64,7 @@ def bury(
         dying = _fail(part, error, state, stage)
         buried += len(dying)
         metadata.mark_failed([row[1] for row in dying], f"{error.code}: {error.message}")
+        outbox.add("failed", [(row[2], row[1]) for row in dying], error=error.code, stage=stage)
         _insert_letters(dying, error, cause=cause, stage=stage, batch_id=batch_id)
     return cause if buried else None
 
@@ -142,12 +143,13 @@ def bury_unheard(row: Mapping[str, Any], error: PipelineError, *, stage: str) ->
         return None
     cause = str(uuid4())
     dying = [(inserted[0][0], row["credential_id"], row["job_id"], 1)]
+    outbox.add("failed", [(row["job_id"], row["credential_id"])], error=error.code, stage=stage)
     _insert_letters(dying, error, cause=cause, stage=stage, batch_id=None)
     return cause
 
 
 @transaction
-def requeue(write_ids: Sequence[int], *, resolution: str) -> list[int]:
+def requeue(write_ids: Sequence[int], *, resolution: str, actor: str = journal.PIPELINE) -> list[int]:
     """failed → queued under the old job id, with new attempts; returns those that were failed.
 
     Ten at once: one of them moves the row, nine find nothing to move. What another write of the
@@ -179,13 +181,20 @@ def requeue(write_ids: Sequence[int], *, resolution: str) -> list[int]:
             .where(
                 Write.id.in_(part), Write.state == State.FAILED, Write.leaf.is_null(False), ~_overtaken(part)
             )
-            .returning(Write.id, Write.credential_id)
+            .returning(Write.id, Write.credential_id, Write.job_id)
             .tuples()
         )
-        moved += [write_id for write_id, _ in failed]
-        _resolve([write_id for write_id, _ in failed], resolution)
-        metadata.mark_pending([credential_id for _, credential_id in failed])
+        if failed:
+            _requeued([row[0] for row in failed], resolution, actor)
+            metadata.mark_pending([row[1] for row in failed])
+            outbox.add("pending", [(row[2], row[1]) for row in failed], reason=resolution)
+        moved += [row[0] for row in failed]
     return moved
+
+
+def _requeued(write_ids: Sequence[int], resolution: str, actor: str) -> None:
+    _resolve(write_ids, resolution)
+    journal.note(journal.REPLAYED, write_ids=write_ids, actor=actor, detail=resolution)
 
 
 def _overtaken(write_ids: Sequence[int]) -> Any:
@@ -239,13 +248,16 @@ def find(name: str) -> DeadLetter:
 
 
 @transaction
-def discard(letter_id: int) -> bool:
+def discard(letter_id: int, *, actor: str = journal.PIPELINE) -> bool:
     """Resolve a dead letter without a replay; its write stays failed."""
-    return bool(
-        DeadLetter.update(resolved_at=time.time(), resolution="discarded")
+    discarded = rows(
+        DeadLetter.update(resolved_at=time.time(), resolution=journal.DISCARDED)
         .where(DeadLetter.id == letter_id, DeadLetter.resolved_at.is_null())
-        .execute()
+        .returning(DeadLetter.write)
     )
+    if discarded:
+        journal.note(journal.DISCARDED, write_ids=[row[0] for row in discarded], actor=actor)
+    return bool(discarded)
 
 
 def replayable_after_outage(limit: int) -> list[int]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.database import transaction
-from pipeline.ledger import metadata, nonces
+from pipeline.ledger import journal, metadata, nonces, outbox
 from pipeline.ledger.sql import chunks, lock_credentials, locked, rows
 from pipeline.models import Batch, BatchState, State, Transaction, TransactionState, Write
 
@@ -80,10 +80,16 @@ def unconfirm(place: Place) -> list[str] | None:
         final_at=None,
     ).where(Batch.id == batch_id).execute()
     moved = _members_to_written(batch_id)
+    journal.note(
+        journal.UNCONFIRMED,
+        batch_id=batch_id,
+        detail=f"block {place.block_number} ({place.block_hash}) is not in the chain any more",
+    )
+    outbox.add("pending", moved, reason="reorg")
     if not _reopen(batch_id):
         # What anchored it was no transaction that could go out again.
         nonces.write_again(batch_id, reason="reorg")
-    return moved
+    return [credential_id for _, credential_id in moved]
 
 
 def _reopen(batch_id: int) -> bool:
@@ -107,7 +113,8 @@ def _reopen(batch_id: int) -> bool:
     return bool(reopened.execute())
 
 
-def _members_to_written(batch_id: int) -> list[str]:
+def _members_to_written(batch_id: int) -> list[tuple[str, str]]:
+    """Job and credential of those that are pending again."""
     other = Write.alias()
     newer = other.select(other.credential_id).where(other.state.in_(State.PENDING))
     moved = rows(
@@ -117,8 +124,7 @@ def _members_to_written(batch_id: int) -> list[str]:
             Write.state == State.CONFIRMED,
             Write.credential_id.not_in(newer),
         )
-        .returning(Write.credential_id)
+        .returning(Write.job_id, Write.credential_id)
     )
-    credential_ids = [row[0] for row in moved]
-    metadata.mark_pending(credential_ids)
-    return credential_ids
+    metadata.mark_pending([row[1] for row in moved])
+    return [(row[0], row[1]) for row in moved]

@@ -15,6 +15,7 @@ from typing import Protocol
 import peewee as pw
 
 from pipeline.database import transaction
+from pipeline.ledger import journal
 from pipeline.ledger.sql import locked, rows
 from pipeline.models import Batch, BatchState, Signer, State, Transaction, TransactionState, Write
 
@@ -308,6 +309,7 @@ def write_again(batch_id: int, *, reason: str) -> bool:
     Write.update(state=State.VERIFIED, updated_at=now).where(
         Write.batch == batch_id, Write.state == State.WRITTEN
     ).execute()
+    journal.note(journal.WRITTEN_AGAIN, batch_id=batch_id, detail=reason)
     return True
 
 

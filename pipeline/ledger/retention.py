@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from pipeline.database import transaction
+from pipeline.ledger import journal
 from pipeline.ledger.sql import rows
 from pipeline.models import DeadLetter, State, Write
 
@@ -53,4 +54,5 @@ def _purge(state: str, condition: object) -> list[str]:
     )
     gone = list(purged)
     DeadLetter.delete().where(DeadLetter.write.in_([row[0] for row in gone])).execute()
+    journal.forget([row[0] for row in gone])
     return [row[1] for row in gone]

@@ -16,10 +16,13 @@ from dramatiq.common import compute_backoff
 
 from pipeline.database import transaction
 from pipeline.errors import PipelineError
-from pipeline.ledger import dead_letters
+from pipeline.ledger import dead_letters, journal
 from pipeline.ledger.attempts import MAX_BACKOFF_MS, FailedAttempt
 from pipeline.ledger.sql import chunks, locked, rows, text_of
 from pipeline.models import Batch, BatchState, Credential, State, Write
+
+#: No message of a dead worker is delivered again sooner: its heartbeat has to have stopped for longer.
+REDELIVERY_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +62,19 @@ def begin(write_ids: Sequence[int]) -> list[Verifiable]:
     """Begin an attempt at those of ``write_ids`` that are still queued and due; returns them.
 
     A write that is delivered a second time without having failed keeps its attempt; the deliveries
-    are counted until one of them comes to an end.
+    are counted until one of them comes to an end, several at once as one.
     """
+    now = time.time()
     mine = Write.id.in_(list(write_ids)) & (Write.state == State.QUEUED)
     due = Write.due_at.is_null() | (Write.due_at <= time.time())
     new_attempt = (Write.attempts == 0) | Write.due_at.is_null(False)
+    new_delivery = (Write.deliveries == 0) | (Write.updated_at < now - REDELIVERY_SECONDS)
     Write.update(
         attempts=Write.attempts + pw.Case(None, ((new_attempt, 1),), 0),
-        deliveries=Write.deliveries + 1,
+        deliveries=Write.deliveries + pw.Case(None, ((new_delivery, 1),), 0),
         due_at=None,
-        updated_at=time.time(),
-    ).where(mine, due).execute()
+        updated_at=now,
+    ).where(mine, due, new_attempt | new_delivery).execute()
     query = (
         Write.select(
             Write.id,
@@ -111,6 +116,8 @@ def fail_attempt(
     Write.update(due_at=due_at, sent_at=due_at, deliveries=0, updated_at=time.time()).where(
         Write.id.in_(list(alive)), Write.state == State.QUEUED
     ).execute()
+    detail = f"{error.code}: {error.message}"
+    journal.note(journal.ATTEMPT_FAILED, write_ids=list(alive), detail=detail)
     return FailedAttempt(delay_ms, cause)
 
 

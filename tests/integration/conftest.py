@@ -10,6 +10,7 @@ import pytest
 from pipeline.chain.client import chain_client
 from pipeline.database import database
 from pipeline.settings import get_settings
+from pipeline.status import tree_of
 from tests.issuer import chain_variables
 from tests.servers.anvil import Anvil
 from tests.servers.fault_proxy import FaultProxy
@@ -21,6 +22,7 @@ def ledger(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("DATABASE_URL", database_url)
     get_settings.cache_clear()
     database.close_all()
+    tree_of.cache_clear()
     yield database_url
     database.close_all()
 

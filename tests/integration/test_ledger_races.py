@@ -306,7 +306,8 @@ def test_began_many_times_at_once(ledger: str) -> None:
     """Eight deliveries of one message are one attempt."""
     [write_id] = queue(1)
     in_threads(8, lambda _: verification.begin([write_id]))
-    assert Write.get_by_id(write_id).attempts == 1
+    write = Write.get_by_id(write_id)
+    assert (write.attempts, write.deliveries) == (1, 1)
 
 
 # --- sweeps ----------------------------------------------------------------------------------------

@@ -1,0 +1,145 @@
+"""What becomes of jobs, as it happens: a capped Redis stream, and lines in the log.
+
+``completed``, ``failed``, and ``pending`` for one that is on its way once more (a reorg took its
+block away, or it was replayed). Each is published at least once, also when Redis is away at that
+moment; a repeat has the same ``key``. SQL stays the truth: the stream keeps the newest only.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import redis
+
+    from pipeline.models import Outbox
+
+logger = logging.getLogger(__name__)
+
+COMPLETED, FAILED, PENDING = "completed", "failed", "pending"
+
+STREAM = "pipeline:events"
+
+#: About so many events are kept.
+KEPT = 10_000
+
+#: Seconds for which a read waits for something new, and a subscriber for Redis when it is away.
+BLOCK_SECONDS, AWAY_SECONDS = 1.0, 1.0
+
+#: Seconds after which a sweep publishes what its own process has not.
+LEFT_AFTER_SECONDS = 1.0
+
+#: An event of more jobs than this is one line in the log.
+LINES = 10
+
+
+def subscribe(*, after: str | None = None, idle_seconds: float | None = None) -> Iterator[dict[str, Any]]:
+    """Events from now on, or from the one with the id ``after`` on (``"0"``: all that are kept).
+
+    Each is ``{"id", "key", "event", "job_id", "credential_id", "at", …}``: ``at`` in UTC,
+    ISO 8601; ``completed`` has ``transaction_hash``, ``block_number``, ``merkle_root`` and
+    ``mock``, ``failed`` has ``error`` and ``stage``, ``pending`` has ``reason``. Goes on for ever,
+    also over an outage of Redis; with ``idle_seconds`` it ends when nothing came for so long.
+    Raises `redis.RedisError` when Redis is away at the call.
+    """
+    from pipeline.redis_client import connect
+
+    client = connect(answer_timeout_seconds=None)
+    return _read(client, after if after is not None else _newest(client), idle_seconds)
+
+
+def _newest(client: redis.Redis) -> str:
+    found: Any = client.xrevrange(STREAM, count=1)
+    return str(found[0][0].decode()) if found else "0"
+
+
+def _read(client: redis.Redis, position: str, idle_seconds: float | None) -> Iterator[dict[str, Any]]:
+    heard = time.monotonic()
+    with client:
+        while idle_seconds is None or time.monotonic() - heard < idle_seconds:
+            found, position = _next(client, position)
+            for id_, fields in found:
+                position, heard = id_.decode(), time.monotonic()
+                yield {"id": position, **json.loads(fields[b"event"])}
+
+
+def _next(client: redis.Redis, position: str) -> tuple[list[Any], str]:
+    """What is there after ``position``; from the beginning when Redis has lost its memory."""
+    from redis import RedisError
+
+    try:
+        answer: Any = client.xread({STREAM: position}, count=500, block=int(BLOCK_SECONDS * 1000))
+        if not answer and _order(_newest(client)) < _order(position):
+            return [], "0"
+    except RedisError as exc:
+        logger.warning("Redis is away, the subscription waits: %s", type(exc).__name__)
+        time.sleep(AWAY_SECONDS)
+        return [], position
+    return (answer[0][1] if answer else []), position
+
+
+def _order(id_: str) -> tuple[int, ...]:
+    return tuple(map(int, id_.split("-")))
+
+
+def publish(rows: Sequence[Outbox]) -> None:
+    """Publish what was stored just now; a Redis that is away is no error, for a sweep does it later."""
+    from redis import RedisError
+
+    from pipeline.ledger import outbox
+    from pipeline.redis_client import connect
+
+    if not rows:
+        return
+    try:
+        with connect() as client, client.pipeline(transaction=False) as pipe:
+            for event in _events(rows):
+                pipe.xadd(STREAM, {"event": json.dumps(event)}, maxlen=KEPT, approximate=True)
+            pipe.execute()
+    except RedisError as exc:
+        logger.warning("events are published later: %s", type(exc).__name__)
+        return
+    for row in rows:
+        _log(row)
+    outbox.done(rows)
+
+
+def publish_left() -> None:
+    """Publish what nobody has: the process has died, Redis was away, or it has no prompt publisher."""
+    from pipeline.ledger import outbox
+
+    while rows := outbox.claim(stored_before=time.time() - LEFT_AFTER_SECONDS):
+        publish(rows)
+
+
+def _events(rows: Sequence[Outbox]) -> Iterator[dict[str, Any]]:
+    for row in rows:
+        detail = json.loads(row.detail)
+        for number, (job_id, credential_id) in enumerate(json.loads(row.jobs)):
+            yield {
+                "key": f"{row.id}-{number}",
+                "event": row.event,
+                "job_id": job_id,
+                "credential_id": credential_id,
+                "at": _iso(row.at),
+                **detail,
+            }
+
+
+def _log(row: Outbox) -> None:
+    jobs = json.loads(row.jobs)
+    if len(jobs) > LINES:
+        logger.info("%s: %d jobs", row.event, len(jobs), extra={"event": row.event})
+        return
+    for job_id, credential_id in jobs:
+        extra = {"event": row.event, "job_id": job_id, "credential_id": credential_id}
+        logger.info("%s: %s", row.event, credential_id, extra=extra)
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
