@@ -9,11 +9,13 @@ from typing import Any
 from peewee import PeeweeException
 from redis import RedisError
 
+from pipeline import queues
 from pipeline.chain.client import ChainClient
 from pipeline.database import database, is_sqlite
 from pipeline.errors import PipelineError
-from pipeline.ledger import chains, incidents
-from pipeline.models import State, Write
+from pipeline.ledger import chains, control, incidents
+from pipeline.limiter import chain_write_limiter
+from pipeline.models import Batch, BatchState, State, Write
 from pipeline.redis_client import connect
 from pipeline.settings import get_settings, mask_url
 
@@ -42,6 +44,10 @@ def _checks() -> dict[str, Check]:
         "database": _database,
         "clock": _clock,
         "stuck rows": _stuck,
+        "messages": _messages,
+        "lag": _lag,
+        "limiter": _limiter,
+        "paused": lambda: "yes: resume lets chain writing go on" if control.is_paused() else "no",
     }
     settings = get_settings()
     if settings.blockchain_mock_enabled:
@@ -92,6 +98,42 @@ def _stuck() -> str:
     if count := old.count():
         raise Bad(f"{count} pending writes were not touched for {STUCK_AFTER_SECONDS:.0f} s")
     return "none"
+
+
+def _messages() -> str:
+    with connect() as client:
+        found = queues.unacked(client)
+    told = f"{found.living_workers} workers, {found.count} under way"
+    if found.count:
+        told += f", the oldest for {found.oldest_seconds:.0f} s"
+    if found.of_dead and not found.living_workers:
+        raise Bad(f"{told}; {found.of_dead} of dead workers, and nobody to take them up")
+    return told
+
+
+def _lag() -> str:
+    """How long the next write of each kind has waited."""
+    now = time.time()
+    due = Write.due_at.is_null() | (Write.due_at < now)
+    queued = Write.select(Write.queued_at).where(Write.state == State.QUEUED, due).order_by(Write.id)
+    ready = Batch.select(Batch.due_at).where(
+        Batch.state.in_(BatchState.WAITING), Batch.size > 0, Batch.due_at < now
+    )
+    sent = Batch.select(Batch.submitted_at).where(Batch.state == BatchState.SUBMITTED)
+    ages: dict[str, Any] = {
+        "to be verified": queued,
+        "to be written": ready.order_by(Batch.due_at),
+        "to be mined": sent.order_by(Batch.submitted_at),
+    }
+    told = [
+        f"{name} for {now - row[0]:.0f} s" for name, query in ages.items() if (row := query.tuples().first())
+    ]
+    return ", ".join(told) or "nothing waits"
+
+
+def _limiter() -> str:
+    limiter = chain_write_limiter()
+    return f"{limiter.taken()} of {limiter.limit} slots taken in the last {limiter.window} s"
 
 
 def _incidents() -> str:

@@ -68,6 +68,14 @@ class SlidingWindowRateLimiter(WindowRateLimiter):
         taken, wait_us = self._script(keys=[self.key], args=arguments)
         return Slot(bool(taken), float(wait_us) / 1_000_000)
 
+    def taken(self) -> int:
+        """How many slots begin in the window that ends now. Raises `redis.RedisError`."""
+        client = self.backend.client
+        seconds, micros = client.time()
+        times: Any = client.lrange(self.key, 0, -1)
+        since = (seconds - self.window) * 1_000_000 + micros
+        return sum(int(time) > since for time in times)
+
     def _acquire(self) -> bool:
         return self.take().taken
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,51 @@ def messages_key(queue: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Unacked:
+    """Messages that workers have fetched and not finished, but for delayed ones that they hold.
+
+    ``oldest_seconds``: how long ago the oldest was sent; ``of_dead``: of workers without a heartbeat.
+    """
+
+    count: int
+    oldest_seconds: float
+    of_dead: int
+    living_workers: int
+
+
+def unacked(client: redis.Redis) -> Unacked:
+    """What is under way in all queues."""
+    living = _living(client)
+    sent_at: list[float] = []
+    of_dead = 0
+    for key in client.scan_iter(f"{NAMESPACE}:__acks__.*", count=1000):
+        worker_id, queue = key.decode().removeprefix(f"{NAMESPACE}:__acks__.").split(".", 1)
+        if queue.endswith(".DQ"):
+            continue
+        ids: Any = list(client.smembers(key))
+        bodies: Any = client.hmget(messages_key(queue), ids) if ids else []
+        sent_at += [_sent_at(body) for body in bodies if body is not None]
+        of_dead += len(ids) * (worker_id.encode() not in living)
+    return Unacked(
+        len(sent_at), max(0.0, time.time() - min(sent_at, default=time.time())), of_dead, len(living)
+    )
+
+
+def _sent_at(body: bytes) -> float:
+    """When a message was sent; now for one that does not tell."""
+    try:
+        return float(json.loads(body)["message_timestamp"]) / 1000
+    except (ValueError, KeyError, TypeError):
+        return time.time()
+
+
+def _living(client: redis.Redis) -> set[bytes]:
+    alive_since = time.time() * 1000 - HEARTBEAT_TIMEOUT_MS
+    found: Any = client.zrangebyscore(f"{NAMESPACE}:__heartbeats__", alive_since, "+inf")
+    return set(found)
+
+
+@dataclass(frozen=True, slots=True)
 class Load:
     """How many messages wait in lists, and how many living workers have fetched and not finished."""
 
@@ -39,8 +85,7 @@ class Load:
 
 def load(client: redis.Redis, *queues: str) -> Load:
     """The load of these queues together; what nobody will ever deliver does not count."""
-    alive_since = time.time() * 1000 - HEARTBEAT_TIMEOUT_MS
-    living: Any = client.zrangebyscore(f"{NAMESPACE}:__heartbeats__", alive_since, "+inf")
+    living = _living(client)
     with client.pipeline(transaction=False) as pipe:
         for queue in queues:
             pipe.llen(f"{NAMESPACE}:{queue}")

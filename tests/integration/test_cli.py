@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -491,6 +492,37 @@ def test_doctor(run: Run) -> None:
     assert checks["database"]["ok"] is True
     assert "hidden" not in ended.out + ended.err
     assert "BAD  redis" in run("doctor", redis_url="redis://127.0.0.1:9/0").out
+
+
+def test_doctor_shows_the_queue_at_a_glance(run: Run, redis_url: str) -> None:
+    """Messages, lag, limiter, paused: what is under way, and for how long something has waited."""
+    queue(1)
+    Write.update(queued_at=Write.queued_at - 42).execute()
+    run("pause")
+    with redis.Redis.from_url(redis_url) as connection:
+        connection.zadd("dramatiq:__heartbeats__", {"w1": time.time() * 1000})
+        connection.sadd("dramatiq:__acks__.w1.hash_verify", "m1")
+        connection.hset(
+            "dramatiq:hash_verify.msgs", "m1", f'{{"message_timestamp": {(time.time() - 7) * 1000}}}'
+        )
+        connection.sadd("dramatiq:__acks__.w1.hash_verify.DQ", "m2")
+    found = {check["name"]: check["detail"] for check in run("doctor", "--json").json["checks"]}
+    assert re.fullmatch(r"1 workers, 1 under way, the oldest for 7\d s", found["messages"])
+    assert re.fullmatch(r"to be verified for 4\d s", found["lag"])
+    assert found["limiter"] == "0 of 10 slots taken in the last 1 s"
+    assert found["paused"].startswith("yes")
+
+
+def test_doctor_finds_what_dead_workers_hold(run: Run, redis_url: str) -> None:
+    """And nobody is there to take it up."""
+    with redis.Redis.from_url(redis_url) as connection:
+        connection.zadd("dramatiq:__heartbeats__", {"w1": 1.0})
+        connection.sadd("dramatiq:__acks__.w1.hash_verify", "m1")
+    ended = run("doctor", "--json")
+    assert ended.code == 1
+    [bad] = [check for check in ended.json["checks"] if not check["ok"]]
+    assert bad["name"] == "messages"
+    assert "1 of dead workers" in bad["detail"]
 
 
 def test_doctor_with_everything_down(run: Run) -> None:
