@@ -503,7 +503,7 @@ def test_doctor_shows_the_queue_at_a_glance(run: Run, redis_url: str) -> None:
         connection.zadd("dramatiq:__heartbeats__", {"w1": time.time() * 1000})
         connection.sadd("dramatiq:__acks__.w1.hash_verify", "m1")
         connection.hset(
-            "dramatiq:hash_verify.msgs", "m1", f'{{"message_timestamp": {(time.time() - 7) * 1000}}}'
+            "dramatiq:hash_verify.msgs", "m1", f'{{"message_timestamp": {(time.time() - 71) * 1000}}}'
         )
         connection.sadd("dramatiq:__acks__.w1.hash_verify.DQ", "m2")
     found = {check["name"]: check["detail"] for check in run("doctor", "--json").json["checks"]}
