@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dramatiq.results import Results
@@ -46,6 +46,26 @@ def keep_results(values: Mapping[str, Any], *, ttl_ms: int) -> None:
         backend.keep(values, ttl_ms=ttl_ms)
     except RedisError as exc:  # SQL has them all
         logger.warning("results were not kept in Redis: %s", type(exc).__name__)
+
+
+def forget_results(job_ids: Sequence[str]) -> None:
+    """Remove the ends of jobs that are not at their end any more."""
+    from redis import RedisError
+
+    backend = job_results()
+    if backend is None or not job_ids:
+        return
+    try:
+        backend.forget(job_ids)
+    except RedisError as exc:
+        logger.warning("results were not removed from Redis: %s", type(exc).__name__)
+
+
+def renew_result(job_id: str, write_id: int) -> None:
+    """Store the end of a job that is completed already, for who asks for it now."""
+    found = results_of([write_id])
+    if write_id in found:
+        keep_results({job_id: found[write_id]}, ttl_ms=get_settings().result_completed_max_age_seconds * 1000)
 
 
 def job_results() -> JobResults | None:

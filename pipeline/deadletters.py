@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import pipeline.actors  # noqa: F401 - messages are sent by the actors' names
-from pipeline import messages, status, timeline
-from pipeline.ledger import dead_letters, journal, recovery
+from pipeline import replaying, status, timeline
+from pipeline.ledger import dead_letters, journal
 from pipeline.models import DeadLetter
 from pipeline.status import iso
 from pipeline.timeline import person
@@ -44,10 +44,7 @@ def replay_all(*, actor: str | None = None) -> int:
 
 
 def _replay(write_ids: Sequence[int], actor: str | None) -> int:
-    moved = dead_letters.requeue(write_ids, resolution=journal.REPLAYED, actor=actor or person())
-    for priority, ids in recovery.by_priority(moved).items():
-        messages.verify(ids, priority)
-    return len(moved)
+    return replaying.replay(write_ids, resolution=journal.REPLAYED, actor=actor or person())
 
 
 def discard(name: str, *, actor: str | None = None) -> bool:

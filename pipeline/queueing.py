@@ -39,11 +39,23 @@ def queue_one(
     )
     named = message.copy()
     named = dramatiq.Message(**{**named.asdict(), "message_id": queued.job_id})
+    if queued.duplicate:
+        _after_commit([queued], lambda _: _renew_result(queued))
     if queued.needs_message:
         _after_commit(
             [queued], lambda _: messages.deliver(named, priority=queued.priority, delay_ms=delay_ms)
         )
     return named
+
+
+def _renew_result(queued: QueuedWrite) -> None:
+    """Whoever waits with ``get_result`` gets this job's end, and not that of an earlier try."""
+    from pipeline import completion
+
+    if queued.needs_message:
+        completion.forget_results([queued.job_id])
+    else:
+        completion.renew_result(queued.job_id, queued.write_id)
 
 
 def queue_many(requests: Sequence[WriteRequest]) -> list[QueuedWrite]:

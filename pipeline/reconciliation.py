@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import redis
 
-from pipeline import events, holding, messages, queues
+from pipeline import events, holding, messages, queues, replaying
 from pipeline.chain.client import chain_client
 from pipeline.errors import ChainError, SettingsError
 from pipeline.ledger import control, counts, dead_letters, incidents, recovery
@@ -109,10 +109,8 @@ def _replay_after_outage() -> None:
     ids = dead_letters.replayable_after_outage(REPLAYS_PER_SWEEP)
     if not ids or not _chain_is_fine():
         return
-    moved = dead_letters.requeue(ids, resolution=dead_letters.AUTO_REPLAYED)
-    logger.warning("%d dead letters of an outage are replayed", len(moved))
-    for priority, ids in recovery.by_priority(moved).items():
-        messages.verify(ids, priority)
+    replayed = replaying.replay(ids, resolution=dead_letters.AUTO_REPLAYED)
+    logger.warning("%d dead letters of an outage are replayed", replayed)
 
 
 def _chain_is_fine() -> bool:

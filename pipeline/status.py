@@ -100,8 +100,9 @@ def jobs(state: str, start: int, end: int) -> list[dict[str, Any]]:
 
 @reading
 def results_of(write_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
-    """The results of completed writes, by write id."""
-    return {write.id: _result(write) for write in _select().where(Write.id.in_(list(write_ids)))}
+    """The results of those that are completed, by write id."""
+    completed = _select().where(Write.id.in_(list(write_ids)), Write.state == State.CONFIRMED)
+    return {write.id: _result(write) for write in completed}
 
 
 def _select() -> Any:

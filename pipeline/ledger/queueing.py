@@ -117,6 +117,8 @@ def _queue_chunk(
     dead_letters.requeue(plan.replayed, resolution="queued again")
     _make_urgent(plan.urgent)
     _make_current(plan.repeated)
+    if own_message and plan.repeated:
+        Write.update(own_message=True).where(Write.id.in_(plan.repeated), ~Write.own_message).execute()
     ids = _ids_of([write.job_id for write, *_ in plan.found])
     return [
         QueuedWrite(write.job_id, ids[write.job_id], write.priority, needs_message, duplicate)

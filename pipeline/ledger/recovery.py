@@ -71,6 +71,15 @@ def by_priority(write_ids: Sequence[int]) -> dict[str, list[int]]:
     return dict(found)
 
 
+@reading
+def jobs_of(write_ids: Sequence[int]) -> list[str]:
+    """The job ids of these writes."""
+    found: list[str] = []
+    for part in chunks(write_ids):
+        found += [row[0] for row in rows(Write.select(Write.job_id).where(Write.id.in_(part)))]
+    return found
+
+
 def pending_exists() -> bool:
     """Whether any write is on its way."""
     return bool(Write.select().where(Write.state.in_(State.PENDING)).exists())
