@@ -8,6 +8,7 @@ from typing import Any
 
 from eth_utils.crypto import keccak
 
+from pipeline import status
 from pipeline.anchors import receipt_of
 from pipeline.chain.client import ChainClient
 from pipeline.merkle import MerkleTree, leaf_hash, verify
@@ -36,6 +37,9 @@ def assert_truthful(anvil: Anvil, variables: dict[str, Any]) -> None:
     """
     chain = ChainClient(Settings(**{**variables, "blockchain_rpc_url": anvil.rpc_url}))
     assert Write.select().where(Write.state.in_(State.PENDING)).count() == 0
+    assert status.counts() == {
+        state: Write.select().where(condition).count() for state, (condition, _) in status.LISTS.items()
+    }
     if Write.select().where(Write.state == State.FAILED).exists():
         anvil.mine(LATER_BLOCKS)
     batches = list(Batch.select().where(Batch.state == BatchState.CONFIRMED, ~Batch.mock))
