@@ -37,3 +37,13 @@ def hash_verify_many(write_ids: list[int]) -> None:
     from pipeline import verification
 
     verification.verify(write_ids)
+
+
+@dramatiq.actor(
+    broker=broker, queue_name="urgent", priority=3, max_retries=MAX_RETRIES, min_backoff=MIN_BACKOFF_MS
+)
+def hash_verify_urgent(write_ids: list[int]) -> None:
+    """The same for urgent ones: in a worker's memory an actor's priority decides, not a queue's."""
+    from pipeline import verification
+
+    verification.verify(write_ids)

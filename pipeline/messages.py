@@ -9,6 +9,7 @@ from typing import Any
 import dramatiq
 
 from pipeline import current
+from pipeline.ledger import recovery
 from pipeline.ledger.sql import chunks
 
 logger = logging.getLogger(__name__)
@@ -19,8 +20,15 @@ CHUNK = 500
 
 def verify(write_ids: Sequence[int], priority: str) -> None:
     """Have queued writes verified."""
+    actor_name = "hash_verify_urgent" if priority == "urgent" else "hash_verify_many"
     for part in chunks(write_ids, CHUNK):
-        send("hash_verify_many", list(part), priority=priority)
+        send(actor_name, list(part), priority=priority)
+
+
+def verify_again(write_ids: Sequence[int]) -> None:
+    """The same for writes that had a message before, each at its own priority."""
+    for priority, ids in recovery.by_priority(write_ids).items():
+        verify(ids, priority)
 
 
 def write(lane: str, *, delay_ms: int | None = None) -> None:

@@ -13,6 +13,5 @@ def replay(write_ids: Sequence[int], *, resolution: str, actor: str = journal.PI
     """Queue those again that are failed, each at its own priority; returns how many that were."""
     moved = dead_letters.requeue(write_ids, resolution=resolution, actor=actor)
     forget_results(recovery.jobs_of(moved))  # the old failure is not what anybody waits for
-    for priority, ids in recovery.by_priority(moved).items():
-        messages.verify(ids, priority)
+    messages.verify_again(moved)
     return len(moved)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -32,6 +33,9 @@ STAGE = "hash_verify"
 #: A write whose verification has begun as often and never ended is given up.
 MAX_DELIVERIES = 3
 
+#: Seconds after which a thread lets another message have its turn.
+TURN_SECONDS = 0.5
+
 #: Writes whose documents are in memory at once.
 CHUNK = 100
 
@@ -45,16 +49,23 @@ def verify(write_ids: Sequence[int]) -> None:
         _verify(write_ids)
         return
     fresh, begun_before = retrying(lambda: verification.undelivered(write_ids))
-    _verify(fresh)
+    left = _verify(fresh)
+    if left:  # others have their turn: what is urgent must not wait for thousands
+        messages.verify_again([*left, *begun_before])
+        return
     for write_id in begun_before:
         _verify([write_id])
 
 
-def _verify(write_ids: Sequence[int]) -> None:
+def _verify(write_ids: Sequence[int]) -> Sequence[int]:
+    """Verify these, or as many as there is time for; returns the others."""
     passed: defaultdict[tuple[str, bool], list[int]] = defaultdict(list)
     begun: list[int] = []
+    parts = list(chunks(write_ids, CHUNK))
+    deadline = time.monotonic() + TURN_SECONDS
     try:
-        for part in chunks(write_ids, CHUNK):
+        while parts and (not begun or time.monotonic() < deadline):
+            part = parts.pop(0)
             for write in retrying(lambda part=part: verification.begin(part)):  # type: ignore[misc]
                 begun.append(write.id)
                 _judge(write, passed)
@@ -63,6 +74,7 @@ def _verify(write_ids: Sequence[int]) -> None:
     except DatabaseUnavailable:
         _end_deliveries(begun)
         raise
+    return [write_id for part in parts for write_id in part]
 
 
 def _end_deliveries(write_ids: Sequence[int]) -> None:

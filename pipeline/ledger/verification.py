@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import peewee as pw
 from dramatiq.common import compute_backoff
@@ -18,7 +19,7 @@ from pipeline.database import transaction
 from pipeline.errors import PipelineError
 from pipeline.ledger import dead_letters, journal
 from pipeline.ledger.attempts import MAX_BACKOFF_MS, FailedAttempt
-from pipeline.ledger.sql import chunks, locked, rows, text_of
+from pipeline.ledger.sql import CHUNK, chunks, locked, rows, text_of
 from pipeline.models import Batch, BatchState, Credential, State, Write
 
 #: No message of a dead worker is delivered again sooner: its heartbeat has to have stopped for longer.
@@ -138,7 +139,10 @@ def join(
     """
     made: list[int] = []
     for ids, document_checked in ((checked, True), (unchecked, False)):
-        for part in chunks(ids):
+        whole = len(ids) - len(ids) % max_size
+        for part in chunks(ids[:whole], max_size * max(1, CHUNK // max_size)):
+            made += _fill(list(part), document_checked=document_checked, lane=lane, size=max_size)
+        for part in chunks(ids[whole:]):
             made += _join(
                 list(part),
                 document_checked=document_checked,
@@ -146,6 +150,33 @@ def join(
                 max_size=max_size,
                 linger_seconds=linger_seconds,
             )
+    return made
+
+
+@transaction
+def _fill(ids: list[int], *, document_checked: bool, lane: str, size: int) -> list[int]:
+    """Put writes into full batches of their own: nobody has to wait for the open one's row.
+
+    Where some have moved on, the last batch has fewer.
+    """
+    queued = Write.select(Write.id).where(Write.id.in_(ids), Write.state == State.QUEUED).order_by(Write.id)
+    found = [row[0] for row in locked(queued).tuples()]
+    groups = list(chunks(found, size))
+    if not groups:
+        return []
+    now = time.time()
+    new = [{**_new_batch(lane, due_at=now), "state": BatchState.FULL, "size": len(group)} for group in groups]
+    made = [row[0] for row in rows(Batch.insert_many(new).returning(Batch.id))]
+    batch_of = [
+        (write_id, batch_id) for batch_id, group in zip(made, groups, strict=True) for write_id in group
+    ]
+    for part in chunks(batch_of):
+        Write.update(
+            state=State.VERIFIED,
+            batch=pw.Case(Write.id, part),
+            document_checked=document_checked,
+            updated_at=now,
+        ).where(Write.id.in_([write_id for write_id, _ in part])).execute()
     return made
 
 
@@ -186,16 +217,20 @@ def _lock_open(lane: str) -> Batch | None:
 
 def _insert_open(lane: str, linger_seconds: float) -> None:
     """Make an open batch, unless somebody else has just done so."""
+    row = _new_batch(lane, due_at=time.time() + linger_seconds)
+    Batch.insert(row).on_conflict_ignore().execute()
+
+
+def _new_batch(lane: str, *, due_at: float) -> dict[str, Any]:
     now = time.time()
-    row = {
+    return {
         "lane": lane,
         "state": BatchState.OPEN,
         "size": 0,
         "created_at": now,
-        "due_at": now + linger_seconds,
+        "due_at": due_at,
         "sent_at": now,
         "retrying": False,
         "mock": False,
         "confirmations": 0,
     }
-    Batch.insert(row).on_conflict_ignore().execute()

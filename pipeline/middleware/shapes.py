@@ -41,6 +41,7 @@ def is_uuid(value: object) -> bool:
 #: What the only argument of an internal actor must be. ``hash_verify`` checks its own.
 RULES: dict[str, Callable[[object], bool]] = {
     "hash_verify_many": are_ids,
+    "hash_verify_urgent": are_ids,
     "db_update": is_id,
     "dead_letter": is_uuid,
 }

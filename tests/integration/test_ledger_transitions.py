@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from peewee import IntegrityError
 
+from pipeline.database import database
 from pipeline.errors import HashMismatch, NodeUnreachable, TransactionReverted
 from pipeline.ledger import (
     batches,
@@ -321,6 +322,41 @@ def test_replayed_after_an_outage(ledger: str) -> None:
 
 
 # --- what a purge takes --------------------------------------------------------------------------
+
+
+def test_full_batches_are_made_at_once(ledger: str) -> None:
+    """What fills a batch of its own waits for nobody's open one; the rest joins that."""
+    ids = queue(7)
+    verification.begin(ids)
+    Write.update(state=State.FAILED).where(Write.id == ids[1]).execute()
+    made = verification.join(ids, [], lane="normal", max_size=3, linger_seconds=60)
+    sizes = {batch.id: (batch.state, batch.size) for batch in Batch.select()}
+    assert sorted(sizes[batch_id] for batch_id in made) == [("full", 2), ("full", 3), ("open", 1)]
+    for batch_id, (_, size) in sizes.items():
+        assert Write.select().where(Write.batch == batch_id, Write.state == State.VERIFIED).count() == size
+    assert verification.join(ids, [], lane="normal", max_size=1, linger_seconds=0) == []
+
+
+def test_single_writes_are_joined_in_few_statements(ledger: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many for 400 as for 4: with BATCH_MAX_SIZE=1 a backlog must not keep threads busy for minutes."""
+    statements = 0
+    execute = database.obj.execute_sql
+
+    def counted(sql: str, *rest: Any) -> Any:
+        nonlocal statements
+        statements += 1
+        return execute(sql, *rest)
+
+    counts = []
+    for count, prefix in ((4, "few"), (400, "many")):
+        ids = queue(count, prefix=prefix)
+        verification.begin(ids)
+        statements = 0
+        with monkeypatch.context() as patched:
+            patched.setattr(database.obj, "execute_sql", counted)
+            assert len(verification.join(ids, [], lane="normal", max_size=1, linger_seconds=0)) == count
+        counts.append(statements)
+    assert counts[1] <= counts[0] + 1
 
 
 def test_purge_keeps_the_newest(ledger: str) -> None:
