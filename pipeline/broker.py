@@ -28,7 +28,7 @@ from pipeline.queues import HEARTBEAT_TIMEOUT_MS, URGENT
 from pipeline.results import JobResults
 
 if TYPE_CHECKING:
-    from dramatiq.brokers.redis import RedisBroker
+    from pipeline.redis_broker import DelayingRedisBroker
 
 #: Look for dead workers at each fetch: the default takes ten minutes on an idle system.
 MAINTENANCE_CHANCE = 1_000_000
@@ -38,20 +38,19 @@ TIME_LIMIT_MS = 300_000
 
 
 class PipelineBroker(dramatiq.Broker):
-    """Stands for a `RedisBroker`, which it makes when the first message is sent or fetched."""
+    """Stands for a `DelayingRedisBroker`, which it makes when the first message is sent or fetched."""
 
     def __init__(self, middleware: Iterable[Middleware]) -> None:
         super().__init__(middleware=list(middleware))
         self.queues: set[str] = set()
 
     @cached_property
-    def redis(self) -> RedisBroker:
+    def redis(self) -> DelayingRedisBroker:
         """The real one; it shares actors, queues and middleware with this."""
-        from dramatiq.brokers.redis import RedisBroker
-
+        from pipeline.redis_broker import DelayingRedisBroker
         from pipeline.redis_client import connect
 
-        broker = RedisBroker(
+        broker = DelayingRedisBroker(
             client=connect(),
             middleware=[],
             heartbeat_timeout=HEARTBEAT_TIMEOUT_MS,

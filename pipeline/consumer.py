@@ -1,7 +1,8 @@
 """The consumer of a Redis queue: what it can't deliver it takes out, and delivers the rest.
 
 Dramatiq's own starts anew at the first message that it can't decode, forgets what it had fetched
-together with it, and those are then delivered to nobody while the process lives.
+together with it, and those are then delivered to nobody while the process lives. So are those that
+it fetches while its connection breaks, and those of a delay queue when it does.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from uuid import uuid4
 
 import dramatiq
 from dramatiq.broker import MessageProxy
-from dramatiq.brokers.redis import RedisBroker, _RedisConsumer
+from dramatiq.brokers.redis import _RedisConsumer
 from dramatiq.common import compute_backoff, q_name
 from dramatiq.errors import ConnectionClosed, DecodeError
 from redis import RedisError
@@ -23,6 +24,7 @@ from redis import RedisError
 from pipeline.database import close_connection
 from pipeline.malformed import LOOK_AGAIN_SECONDS, refuse
 from pipeline.queues import acks_key, messages_key
+from pipeline.redis_broker import DelayingRedisBroker
 
 logger = logging.getLogger(__name__)
 
@@ -33,8 +35,13 @@ MAX_MESSAGE_ID_LENGTH = 255
 class Consumer(_RedisConsumer):
     """One for each queue of a worker process; only its own thread iterates."""
 
-    def __init__(self, broker: RedisBroker, queue_name: str, prefetch: int, timeout: int) -> None:
+    def __init__(self, broker: DelayingRedisBroker, queue_name: str, prefetch: int, timeout: int) -> None:
         super().__init__(broker, queue_name, prefetch, timeout)  # type: ignore[no-untyped-call]
+        self._delays = queue_name != q_name(queue_name)
+        self._in_hand = broker.in_hand[queue_name]
+        if self._delays:
+            self._in_hand.clear()  # Dramatiq drops the delayed ones that the consumer before has handed out
+        self._has_resumed = False
         #: Redis ids of what is to be taken out, and why, until SQL has it.
         self._refused: dict[bytes, str] = {}
         self._record_at = 0.0
@@ -56,11 +63,13 @@ class Consumer(_RedisConsumer):
         """Forget a message that is done."""
         with as_connection_errors():
             super().ack(message)  # type: ignore[no-untyped-call]
+        self._in_hand.discard(message.options["redis_message_id"])
 
     def nack(self, message: MessageProxy) -> None:
         """Take a failed message out of the queue; Redis keeps it for a week."""
         with as_connection_errors():
             super().nack(message)  # type: ignore[no-untyped-call]
+        self._in_hand.discard(message.options["redis_message_id"])
 
     def requeue(self, messages: Iterable[MessageProxy]) -> None:
         """Give back what was not worked on."""
@@ -79,11 +88,25 @@ class Consumer(_RedisConsumer):
                 self.broker.do_requeue(self.queue_name, *ids)
 
     def _fetch(self) -> list[bytes]:
+        if not self._has_resumed:
+            self._give_back_what_nobody_has()
+            self._has_resumed = True
         wanted = self.prefetch - self.outstanding_message_count
+        if self._delays and wanted > 0:
+            self.broker.make_due(self.queue_name, wanted)
         bodies = self.broker.do_fetch(self.queue_name, wanted) if wanted > 0 else []
         if None in bodies:
             self._forget_ids_without_body()
         return [body for body in bodies if body is not None]
+
+    def _give_back_what_nobody_has(self) -> None:
+        """What the consumer before this one has fetched and not handed out: Redis's answer was lost."""
+        held: list[bytes] = list(
+            self.broker.client.smembers(acks_key(self.broker.broker_id, self.queue_name))
+        )
+        ids = [id_ for id_ in held if id_.decode(errors="replace") not in self._in_hand]
+        if ids:
+            self.broker.do_requeue(self.queue_name, *ids)
 
     def _forget_ids_without_body(self) -> None:
         """Redis has lost these messages; their rows are sent again, unless somebody seems to have them."""
@@ -100,6 +123,7 @@ class Consumer(_RedisConsumer):
             fault = "it can not be decoded"
         if fault is None:
             self.queued_message_ids.add(message.message_id)
+            self._in_hand.add(message.options["redis_message_id"])
             return MessageProxy(message)
         self._refused[self._id_of(body)] = f"a message in the queue {q_name(self.queue_name)}: {fault}"
         self._record_refused()
