@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from pipeline.settings import get_settings
 from tests.issuer import chain_variables, completed, document, queue_documents
 from tests.racing import in_threads
 from tests.servers.anvil import Anvil
+from tests.servers.fault_proxy import FaultProxy
 from tests.truth import assert_truthful
 from tests.waiting import until
 
@@ -102,3 +104,63 @@ def test_committed_while_redis_is_down(
     until(completed(client, 1), seconds=30, what="completed")
     assert [row.credential_id for row in Write.select()] == ["kept"]
     assert Credential.select().where(Credential.id == "gone").count() == 0
+
+
+#: From which status a poller may see which next, without looking away for longer than a moment.
+LEGAL = {
+    "waiting": {"active", "delayed", "completed", "failed"},
+    "active": {"delayed", "completed", "failed", "waiting"},
+    "delayed": {"active", "completed", "failed", "waiting"},
+    "failed": {"waiting", "active", "delayed", "completed"},
+    "completed": {"active"},
+}
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_every_status_that_is_seen_is_a_legal_one(
+    client: Any,
+    start: Callable[..., Workers],
+    anvil: Anvil,
+    start_fault_proxy: Callable[..., FaultProxy],
+) -> None:
+    """While the node is lost and comes back, and a worker is killed: attempts never fall within a try."""
+    from pipeline.deadletters import replay_all
+
+    proxy = start_fault_proxy(anvil.rpc_url)
+    variables = chain_variables(anvil, rpc_url=proxy.url)
+    workers = start(
+        **variables,
+        batch_max_size=1,
+        rate_limit_max=4,
+        retry_min_backoff_ms=300,
+        dead_letter_auto_replay="false",
+    )
+    seen: dict[str, list[tuple[str, int]]] = {f"c{number}": [] for number in range(10)}
+
+    def look() -> None:
+        for name, history in seen.items():
+            found = client.get_blockchain_write_status(name)
+            assert (found["result"] is not None) == (found["status"] == "completed")
+            assert (found["error"] is not None) == (found["status"] == "failed")
+            if not history or history[-1] != (found["status"], found["attempts"]):
+                history.append((found["status"], found["attempts"]))
+
+    def all_are(count: int, *statuses: str) -> Callable[[], bool]:
+        def hold() -> bool:
+            look()
+            return sum(history[-1][0] in statuses for history in seen.values()) >= count
+
+        return hold
+
+    queue_documents(10)
+    until(all_are(1, "completed"), seconds=30, what="one is completed")
+    proxy.down = True
+    workers.kill()
+    workers.start()
+    until(all_are(3, "delayed", "failed"), seconds=60, what="three others have failed once")
+    proxy.down = False
+    until(lambda: replay_all() >= 0 and all_are(10, "completed")(), seconds=60, what="all are completed")
+    for history in seen.values():
+        for (before, attempts), (after, more) in pairwise(history):
+            assert after == before or after in LEGAL[before], history
+            assert more >= attempts or before == "failed" or more == 0, history
