@@ -84,7 +84,7 @@ def test_redis_is_away_when_an_attempt_fails(
     valkey: ValkeyServer,
     full_size: bool,
 ) -> None:
-    """Its retry can not be queued, another is delayed: both get their attempts, nothing is left unacked."""
+    """Its retry can not be queued, another one is delayed: both get their attempts, nothing stays unacked."""
     proxy = start_fault_proxy(anvil.rpc_url)
     variables = chain_variables(anvil, rpc_url=proxy.url)
     workers = start(retry_min_backoff_ms=1000, **variables)
