@@ -55,7 +55,7 @@ POSTGRESQL = (
 
 SQLITE = (
     "CREATE TABLE write_counts"
-    " (id INTEGER PRIMARY KEY AUTOINCREMENT, status TEXT NOT NULL UNIQUE, delta BIGINT NOT NULL)",
+    " (id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, status TEXT NOT NULL UNIQUE, delta BIGINT NOT NULL)",
     "INSERT INTO write_counts (status, delta)"
     " VALUES ('waiting', 0), ('active', 0), ('delayed', 0), ('completed', 0), ('failed', 0)",
     """

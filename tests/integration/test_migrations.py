@@ -54,6 +54,7 @@ ROWS: dict[str, dict[str, Any]] = {
         "updated_at": 2.75,
         "sent_at": 3.25,
     },
+    "write_counts": {"id": 14, "status": "of an older program", "delta": 3},
     "signers": {"id": 9, "chain_id": 2**40, "address": "0x02", "next_nonce": 5},
     "transactions": {
         "id": 10,
@@ -144,8 +145,9 @@ def test_rows_of_an_older_version_survive(empty: pw.Database, database_url: str,
     now = open_database(database_url)
     assert set(TABLES) <= set(now.get_tables())
     for table, row in inserted.items():
-        [found] = now.execute_sql(f"SELECT {', '.join(row)} FROM {table}").fetchall()
-        assert dict(zip(row, map(plain, found), strict=True)) == row
+        stored = now.execute_sql(f"SELECT {', '.join(row)} FROM {table}").fetchall()
+        # Triggers have made other rows of write_counts.
+        assert row in [dict(zip(row, map(plain, values), strict=True)) for values in stored]
     now.close()
 
 
