@@ -11,7 +11,7 @@ from pipeline.chain.transaction import PreparedTransaction
 from pipeline.database import database
 from pipeline.errors import NodeUnreachable
 from pipeline.intake import WriteRequest
-from pipeline.ledger import batches, dead_letters, queueing, transactions, verification
+from pipeline.ledger import batches, dead_letters, queueing, retention, transactions, verification
 from pipeline.ledger.batches import Account
 from pipeline.ledger.confirmation import confirm
 from pipeline.ledger.transactions import Mined
@@ -103,6 +103,12 @@ STATES: dict[str, Callable[[], Rows]] = {
     "confirmed": confirmed,
     "failed": failed,
 }
+
+
+def purge_completed(*, finished_before: float, keep_newest: int = 0) -> list[str]:
+    """The job ids of all completed writes that one run of retention purges."""
+    chunks = retention.purge_completed(finished_before=finished_before, keep_newest=keep_newest)
+    return [job_id for chunk in chunks for job_id in chunk]
 
 
 def everything() -> dict[str, list[tuple[Any, ...]]]:
