@@ -1,9 +1,14 @@
-"""What a million rows need: an index for each list and sweep.
+"""What a million rows need: an index for each list and sweep, and trees that are stored.
 
 Each index is partial: it holds what a list shows or a sweep looks for, and no finished row.
 """
 
 from typing import Any
+
+from peewee import SqliteDatabase
+
+SQLITE = {"bytes": "BLOB"}
+POSTGRESQL = {"bytes": "BYTEA"}
 
 PENDING = "state IN ('queued', 'verified', 'written')"
 
@@ -26,8 +31,24 @@ INDEXES = {
 #: What the lists' own indexes replace.
 WRITES_PENDING = f"CREATE INDEX writes_pending ON writes (state, id) WHERE {PENDING}"
 
+#: The nodes of a Merkle tree, one after the other, 32 bytes each: the root first.
+TREES = """
+CREATE TABLE trees (
+    batch_id BIGINT NOT NULL PRIMARY KEY REFERENCES batches (id),
+    nodes {bytes} NOT NULL
+)
+"""
+
+#: Not compressed, so that a slice is read without the rest; hashes do not get smaller anyway.
+SLICES = "ALTER TABLE trees ALTER COLUMN nodes SET STORAGE EXTERNAL"
+
+
 def up(migrator: Any, db: Any) -> None:
-    """Add the indexes."""
+    """Add the table and the indexes."""
+    sqlite = isinstance(db, SqliteDatabase)
+    db.execute_sql(TREES.format(**(SQLITE if sqlite else POSTGRESQL)))
+    if not sqlite:
+        db.execute_sql(SLICES)
     for name, columns in INDEXES.items():
         db.execute_sql(f"CREATE INDEX {name} ON {columns}")
     db.execute_sql("DROP INDEX writes_pending")
@@ -38,3 +59,4 @@ def down(migrator: Any, db: Any) -> None:
     db.execute_sql(WRITES_PENDING)
     for name in INDEXES:
         db.execute_sql(f"DROP INDEX {name}")
+    db.execute_sql("DROP TABLE trees")

@@ -54,6 +54,7 @@ ROWS: dict[str, dict[str, Any]] = {
         "updated_at": 2.75,
         "sent_at": 3.25,
     },
+    "trees": {"batch_id": 7, "nodes": b"\x00\xff\x01"},
     "write_counts": {"id": 14, "status": "of an older program", "delta": 3},
     "signers": {"id": 9, "chain_id": 2**40, "address": "0x02", "next_nonce": 5},
     "transactions": {
