@@ -84,6 +84,17 @@ def confirmed() -> Rows:
     return rows
 
 
+def anchored(batch_id: int) -> Batch:
+    """A batch that waited for its turn, and is through."""
+    stored = batches.submit(batch_id, ACCOUNT, nonce_floor=0, sign=sign)
+    assert stored is not None
+    transactions.record_mined(stored.id, MINED)
+    assert transactions.settle(batch_id)
+    assert confirm(batch_id)
+    batch: Batch = Batch.get_by_id(batch_id)
+    return batch
+
+
 def failed() -> Rows:
     """One that is a dead letter."""
     rows = verified()
