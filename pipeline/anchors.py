@@ -1,4 +1,4 @@
-"""The receipt of a completed write, from the ledger: proofs are derived from stored leaves."""
+"""The receipt of a completed write, from the ledger: proofs are slices of stored trees."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pipeline.errors import NotAnchored, UnknownCredential
 from pipeline.models import Batch, State, Write
 from pipeline.receipt import Anchoring, build_receipt
 from pipeline.settings import get_settings
-from pipeline.status import NEWEST_FIRST, tree_of
+from pipeline.status import NEWEST_FIRST, proof_of
 
 
 @reading
@@ -30,7 +30,7 @@ def receipt_of(credential_id: str) -> dict[str, Any]:
         data_hash=write.data_hash,
         ipfs_cid=write.ipfs_cid,
         salt=bytes(write.salt),
-        merkle_proof=tree_of(batch.id).proof(bytes(write.leaf)),
+        merkle_proof=proof_of(batch, bytes(write.leaf)),
         merkle_root=bytes.fromhex(batch.merkle_root[2:]),
         anchoring=None if batch.mock else _anchoring(batch),
         final=not batch.mock and _is_final(batch),

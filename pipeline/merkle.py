@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from typing import Self
 
 try:
     # 0.9 µs for 64 bytes; pycryptodome, which comes with web3, takes 6 µs. In a batch of 10,000
@@ -28,6 +29,9 @@ else:
         digest: bytes = _keccak_256(data).digest()
         return digest
 
+
+#: Bytes of a node, leaves and root included.
+NODE_BYTES = 32
 
 #: What a leaf is made of: credential id, data hash, CID ("" for none), salt.
 LEAF_ENCODING = ("string", "bytes32", "string", "bytes32")
@@ -52,15 +56,22 @@ class MerkleTree:
     def __init__(self, leaves: Iterable[bytes]) -> None:
         ordered = sorted(leaves)
         _check_leaves(ordered)
-        last = 2 * len(ordered) - 2
-        nodes = [b""] * (last + 1)
-        for number, leaf in enumerate(ordered):
-            nodes[last - number] = leaf
-        for number in range(last - len(ordered), -1, -1):
+        nodes = [b""] * (len(ordered) - 1) + ordered[::-1]
+        for number in range(len(ordered) - 2, -1, -1):
             nodes[number] = _node(nodes[2 * number + 1], nodes[2 * number + 2])
+        self._take(nodes)
+
+    def _take(self, nodes: Sequence[bytes]) -> None:
         #: As ``standard-v1`` dumps them: the root first, the leaves from the end.
         self.nodes = tuple(nodes)
-        self._places = {leaf: last - number for number, leaf in enumerate(ordered)}
+        self._places = {nodes[place]: place for place in range(len(nodes) // 2, len(nodes))}
+
+    @classmethod
+    def from_nodes(cls, nodes: bytes) -> Self:
+        """The tree with these nodes, one after the other: those of a tree that was made before."""
+        tree = cls.__new__(cls)
+        tree._take([nodes[start : start + NODE_BYTES] for start in range(0, len(nodes), NODE_BYTES)])
+        return tree
 
     @property
     def root(self) -> bytes:
@@ -69,13 +80,17 @@ class MerkleTree:
 
     def proof(self, leaf: bytes) -> list[bytes]:
         """The siblings from ``leaf`` up to the root. Raises `KeyError` when it is not in the tree."""
-        place = self._places[leaf]
-        siblings: list[bytes] = []
-        while place:
-            # Left children have odd places.
-            siblings.append(self.nodes[place + 1 if place % 2 else place - 1])
-            place = (place - 1) // 2
-        return siblings
+        return [self.nodes[place] for place in siblings_of(self._places[leaf])]
+
+
+def siblings_of(place: int) -> list[int]:
+    """The places, among a tree's nodes, of what proves the node at ``place``, from there up."""
+    siblings: list[int] = []
+    while place:
+        # Left children have odd places.
+        siblings.append(place + 1 if place % 2 else place - 1)
+        place = (place - 1) // 2
+    return siblings
 
 
 def root_of(leaf: bytes, proof: Sequence[bytes]) -> bytes:

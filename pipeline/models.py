@@ -118,6 +118,17 @@ class Batch(Table):
         table_name = "batches"
 
 
+class Tree(Table):
+    """The Merkle tree of a batch of two or more, so that a proof need not be made of all leaves."""
+
+    batch = pw.ForeignKeyField(Batch, primary_key=True)
+    #: 32 bytes each, as `pipeline.merkle.MerkleTree.nodes`; a tree never changes.
+    nodes = pw.BlobField()
+
+    class Meta:
+        table_name = "trees"
+
+
 class Write(Table):
     """One job: the hash of one credential on its way to the chain."""
 

@@ -25,13 +25,13 @@ def purge() -> Purged:
     settings = get_settings()
     now = time.time()
     completed = failed = 0
-    while gone := retention.purge_completed(
+    for gone in retention.purge_completed(
         finished_before=now - settings.result_completed_max_age_seconds,
         keep_newest=settings.result_completed_max_count,
     ):
         completed += len(gone)
         _forget(gone)
-    while gone := retention.purge_failed(finished_before=now - settings.result_failed_max_age_seconds):
+    for gone in retention.purge_failed(finished_before=now - settings.result_failed_max_age_seconds):
         failed += len(gone)
         _forget(gone)
     control.write(LAST_PURGE, repr(now))

@@ -11,7 +11,7 @@ from pipeline.chain.transaction import PreparedTransaction
 from pipeline.database import database
 from pipeline.errors import NodeUnreachable
 from pipeline.intake import WriteRequest
-from pipeline.ledger import batches, dead_letters, queueing, transactions, verification
+from pipeline.ledger import batches, dead_letters, queueing, retention, transactions, verification
 from pipeline.ledger.batches import Account
 from pipeline.ledger.confirmation import confirm
 from pipeline.ledger.transactions import Mined
@@ -84,6 +84,17 @@ def confirmed() -> Rows:
     return rows
 
 
+def anchored(batch_id: int) -> Batch:
+    """A batch that waited for its turn, and is through."""
+    stored = batches.submit(batch_id, ACCOUNT, nonce_floor=0, sign=sign)
+    assert stored is not None
+    transactions.record_mined(stored.id, MINED)
+    assert transactions.settle(batch_id)
+    assert confirm(batch_id)
+    batch: Batch = Batch.get_by_id(batch_id)
+    return batch
+
+
 def failed() -> Rows:
     """One that is a dead letter."""
     rows = verified()
@@ -103,6 +114,12 @@ STATES: dict[str, Callable[[], Rows]] = {
     "confirmed": confirmed,
     "failed": failed,
 }
+
+
+def purge_completed(*, finished_before: float, keep_newest: int = 0) -> list[str]:
+    """The job ids of all completed writes that one run of retention purges."""
+    chunks = retention.purge_completed(finished_before=finished_before, keep_newest=keep_newest)
+    return [job_id for chunk in chunks for job_id in chunk]
 
 
 def everything() -> dict[str, list[tuple[Any, ...]]]:

@@ -12,20 +12,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import peewee as pw
 from dramatiq.common import compute_backoff
 
 from pipeline.database import transaction
 from pipeline.errors import PipelineError
-from pipeline.ledger import control, dead_letters, incidents, journal, nonces
+from pipeline.ledger import control, dead_letters, incidents, journal, nonces, trees
 from pipeline.ledger.attempts import MAX_BACKOFF_MS, FailedAttempt
 from pipeline.ledger.nonces import Signed
 from pipeline.ledger.sql import locked, rows
 from pipeline.merkle import MerkleTree
 from pipeline.models import Batch, BatchState, Signer, State, Transaction, Write
 
-#: Sorts the urgent lane before the normal one.
-URGENT_FIRST = pw.Case(Batch.lane, (("urgent", 0),), 1)
+#: Sorts the urgent lane before the normal one, as the index ``batches_ready`` does.
+URGENT_FIRST = Batch.lane.desc()
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +143,7 @@ def submit(
     if batch is None or batch.due_at > time.time():
         return None
     # Signed for before: the same root, whoever of its members has moved on since.
-    root = bytes.fromhex(batch.merkle_root[2:]) if batch.merkle_root else _root_of(batch_id)
+    root = bytes.fromhex(batch.merkle_root[2:]) if batch.merkle_root else _plant(batch_id)
     nonce = max(signer.next_nonce, nonce_floor)
     signed = sign(root, nonce)
     Signer.update(next_nonce=nonce + 1).where(Signer.id == signer.id).execute()
@@ -166,7 +165,7 @@ def submit_mock(batch_id: int) -> bool:
     """Close the batch as if it were on a chain already; False when it is gone."""
     if _lock_waiting(batch_id) is None:
         return False
-    _close(batch_id, _root_of(batch_id), state=BatchState.SETTLED, mock=True, sent_at=time.time())
+    _close(batch_id, _plant(batch_id), state=BatchState.SETTLED, mock=True, sent_at=time.time())
     return True
 
 
@@ -176,10 +175,16 @@ def _lock_waiting(batch_id: int) -> Batch | None:
     return batch
 
 
-def _root_of(batch_id: int) -> bytes:
-    """The Merkle root of the members' leaves."""
+def _plant(batch_id: int) -> bytes:
+    """Make and store the tree of the members' leaves; returns its root.
+
+    The signer's lock is held for 0.5 ms longer by that, for 1,000 members: to store it later costs
+    another 3 ms of work.
+    """
     members = Write.select(Write.leaf).where(Write.batch == batch_id, Write.state == State.VERIFIED)
-    return MerkleTree([bytes(row[0]) for row in rows(members)]).root
+    tree = MerkleTree([bytes(row[0]) for row in rows(members)])
+    trees.keep(batch_id, tree)
+    return tree.root
 
 
 def _close(batch_id: int, root: bytes, **values: Any) -> None:

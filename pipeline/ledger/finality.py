@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import peewee as pw
+
 from pipeline.database import transaction
 from pipeline.ledger import journal, metadata, nonces, outbox
 from pipeline.ledger.sql import chunks, lock_credentials, locked, rows
@@ -116,13 +118,15 @@ def _reopen(batch_id: int) -> bool:
 def _members_to_written(batch_id: int) -> list[tuple[str, str]]:
     """Job and credential of those that are pending again."""
     other = Write.alias()
-    newer = other.select(other.credential_id).where(other.state.in_(State.PENDING))
+    newer = other.select(other.id).where(
+        other.credential_id == Write.credential_id, other.state.in_(State.PENDING)
+    )
     moved = rows(
         Write.update(state=State.WRITTEN, finished_at=None, purged_at=None, updated_at=time.time())
         .where(
             Write.batch == batch_id,
             Write.state == State.CONFIRMED,
-            Write.credential_id.not_in(newer),
+            ~pw.fn.EXISTS(newer),
         )
         .returning(Write.job_id, Write.credential_id)
     )

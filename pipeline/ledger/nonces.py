@@ -70,10 +70,19 @@ class Slot:
 
 
 def _waits() -> pw.Node:
-    """A transaction that the chain may still decide about, or that waits for confirmations."""
-    unmined = Transaction.state.in_(TransactionState.UNMINED)
-    of_batch = (Batch.state == BatchState.SUBMITTED) & (Transaction.state != TransactionState.REVERTED)
-    return Transaction.lost_at.is_null() & (of_batch | (Batch.id.is_null() & unmined))
+    """A transaction that the chain may still decide about, or that waits for confirmations.
+
+    Found from the batches that are submitted, and from what is unmined: never from all there is.
+    """
+    mine = Transaction.alias()
+    of_batch = (
+        mine.select(mine.id)
+        .join(Batch)
+        .where(Batch.state == BatchState.SUBMITTED, mine.state != TransactionState.REVERTED)
+    )
+    other = Transaction.alias()
+    of_none = other.select(other.id).where(other.batch.is_null(), other.state.in_(TransactionState.UNMINED))
+    return Transaction.lost_at.is_null() & Transaction.id.in_(of_batch.union_all(of_none))
 
 
 def unsettled(chain_id: int) -> list[Slot]:

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from pipeline.database import reading, transaction
-from pipeline.ledger.sql import chunks, locked, rows
+from pipeline.ledger.sql import chunks, each_of, locked, rows
 from pipeline.models import Batch, BatchState, State, Write
 
 #: Writes that one sweep sends again.
@@ -22,7 +22,11 @@ BATCHES_PER_SWEEP = 200
 
 @transaction
 def claim_writes(priority: str, *, sent_before: float, limit: int = WRITES_PER_SWEEP) -> list[int]:
-    """Queued writes of ``priority`` that are due and whose message left before ``sent_before``."""
+    """Queued writes of ``priority`` that are due and whose message left before ``sent_before``.
+
+    Those whose message left first, by the index ``writes_sent``: a sweep that finds none costs
+    nothing, however many there are.
+    """
     now = time.time()
     lost = (
         Write.select(Write.id)
@@ -32,12 +36,12 @@ def claim_writes(priority: str, *, sent_before: float, limit: int = WRITES_PER_S
             Write.sent_at < sent_before,
             Write.due_at.is_null() | (Write.due_at <= now),
         )
-        .order_by(Write.id)
+        .order_by(Write.sent_at, Write.id)
         .limit(limit)
     )
-    ids = [row[0] for row in locked(lost).tuples()]
-    for start in range(0, len(ids), 500):
-        Write.update(sent_at=now).where(Write.id.in_(ids[start : start + 500])).execute()
+    ids = sorted(row[0] for row in locked(lost).tuples())
+    for mine in each_of(Write.id, ids):
+        Write.update(sent_at=now).where(mine).execute()
     return ids
 
 
@@ -45,14 +49,14 @@ def claim_writes(priority: str, *, sent_before: float, limit: int = WRITES_PER_S
 def claim_batches(
     states: Sequence[str], *, sent_before: float, limit: int = BATCHES_PER_SWEEP
 ) -> list[tuple[int, str]]:
-    """Id and lane of due batches in ``states`` whose message left before ``sent_before``."""
+    """Id and lane of due batches in ``states`` whose message left before ``sent_before``, that one first."""
     now = time.time()
     lost = (
         Batch.select(Batch.id, Batch.lane)
         .where(
             Batch.state.in_(list(states)), Batch.sent_at < sent_before, Batch.due_at <= now, Batch.size > 0
         )
-        .order_by(Batch.id)
+        .order_by(Batch.sent_at, Batch.id)
         .limit(limit)
     )
     found = list(locked(lost).tuples())
@@ -78,11 +82,6 @@ def jobs_of(write_ids: Sequence[int]) -> list[str]:
     for part in chunks(write_ids):
         found += [row[0] for row in rows(Write.select(Write.job_id).where(Write.id.in_(part)))]
     return found
-
-
-def pending_exists() -> bool:
-    """Whether any write is on its way."""
-    return bool(Write.select().where(Write.state.in_(State.PENDING)).exists())
 
 
 WAITING = BatchState.WAITING

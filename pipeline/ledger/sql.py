@@ -23,6 +23,15 @@ def chunks(items: Sequence[T], size: int = CHUNK) -> Iterator[Sequence[T]]:
         yield items[start : start + size]
 
 
+def each_of(column: Any, ids: Sequence[int]) -> Iterator[Any]:
+    """Conditions that take ``ids`` together: one on PostgreSQL, as an array; on SQLite one a chunk."""
+    if is_sqlite():
+        for part in chunks(ids):
+            yield column.in_(part)
+    elif ids:
+        yield column == pw.fn.ANY(pw.Value(list(ids), converter=False, unpack=False))
+
+
 def locked(query: Any) -> Any:
     """``query`` with its rows locked; on SQLite the IMMEDIATE transaction has done that."""
     return query if is_sqlite() else query.for_update()

@@ -8,9 +8,9 @@ import pytest
 
 from pipeline import status
 from pipeline.database import database
-from pipeline.ledger import counts, dead_letters, retention, verification
+from pipeline.ledger import counts, dead_letters, verification
 from pipeline.models import DeadLetter, Write, WriteCount
-from tests.ledger import STATES, queue
+from tests.ledger import STATES, purge_completed, queue
 from tests.racing import in_threads
 
 
@@ -28,11 +28,11 @@ def test_counts_are_those_of_the_lists(ledger: str) -> None:
     Write.update(due_at=time.time() + 60).where(Write.state == "queued").execute()
     assert status.counts() == listed()
     assert status.counts()["delayed"] == 2
-    retention.purge_completed(finished_before=2**40, keep_newest=0)
+    purge_completed(finished_before=2**40)
     assert status.counts() == listed()
     dead_letters.requeue([row.id for row in Write.select()], resolution="replayed")
     assert status.counts() == listed()
-    DeadLetter.delete().execute()
+    DeadLetter.delete().execute()  # they refer to it
     Write.delete().where(Write.state == "queued").execute()
     assert status.counts() == listed() == {**status.counts(), "waiting": 0, "delayed": 0}
 

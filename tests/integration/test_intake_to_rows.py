@@ -181,11 +181,11 @@ def test_the_same_again_when_completed(credential: str, redis_url: str, way: str
 
 def test_purged_is_still_completed(client: Any, credential: str) -> None:
     """A tombstone answers on: the same again is no second write."""
-    from pipeline.ledger import retention
+    from tests.ledger import purge_completed
 
     first = client.write_to_blockchain_queued(credential, HASH)
     finish(credential)
-    assert retention.purge_completed(finished_before=time.time() + 1, keep_newest=0) == [first]
+    assert purge_completed(finished_before=time.time() + 1) == [first]
     assert client.write_to_blockchain_queued(credential, HASH) == first
     assert len(writes()) == 1
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 from pipeline.intake import WriteRequest
-from pipeline.ledger import confirmation, finality, nonces, queueing, retention, transactions
+from pipeline.ledger import confirmation, finality, nonces, queueing, transactions
 from pipeline.ledger.finality import Place
 from pipeline.models import Batch, BatchState, Credential, State, Transaction, TransactionState, Write
-from tests.ledger import ACCOUNT, MINED, Rows, confirmed, everything, settled, transaction_of
+from tests.ledger import ACCOUNT, MINED, Rows, confirmed, everything, purge_completed, settled, transaction_of
 
 
 def watched_ids() -> list[int]:
@@ -68,7 +68,7 @@ def settle_again(rows: Rows) -> None:
 def test_a_purged_one_counts_again(ledger: str) -> None:
     """A tombstone that is pending again is in no list of completed ones, but of active ones."""
     rows = confirmed()
-    retention.purge_completed(finished_before=2**40, keep_newest=0)
+    purge_completed(finished_before=2**40)
     assert finality.unconfirm(place_of(rows))
     assert Write.get_by_id(rows.write_id).purged_at is None
 

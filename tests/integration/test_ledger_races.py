@@ -20,14 +20,13 @@ from pipeline.ledger import (
     leases,
     queueing,
     recovery,
-    retention,
     transactions,
     verification,
 )
 from pipeline.merkle import MerkleTree
 from pipeline.models import Batch, BatchState, Credential, DeadLetter, State, Transaction, Write
 from tests.issuer import document
-from tests.ledger import ACCOUNT, confirmed, failed, queue, settled, sign, verified, written
+from tests.ledger import ACCOUNT, confirmed, failed, purge_completed, queue, settled, sign, verified, written
 from tests.racing import in_processes, in_threads
 
 Environment = Callable[..., dict[str, str]]
@@ -335,6 +334,6 @@ def test_purged_by_one(ledger: str) -> None:
     """Two purges at once count nothing twice."""
     jobs = {Write.get_by_id(confirmed().write_id).job_id for _ in range(20)}
     later = time.time() + 1
-    purged = in_threads(4, lambda _: retention.purge_completed(finished_before=later, keep_newest=0))
+    purged = in_threads(4, lambda _: purge_completed(finished_before=later))
     found = [job_id for part in purged if isinstance(part, list) for job_id in part]
     assert sorted(found) == sorted(jobs)

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import time
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -33,6 +34,7 @@ from tests.ledger import (
     confirmed,
     everything,
     failed,
+    purge_completed,
     queue,
     queued,
     settled,
@@ -61,9 +63,8 @@ def bury(rows: Rows) -> str | None:
 def purge(rows: Rows) -> Sequence[str]:
     """Purge whatever has ended."""
     later = time.time() + 1
-    return retention.purge_completed(finished_before=later, keep_newest=0) + retention.purge_failed(
-        finished_before=later
-    )
+    failures = retention.purge_failed(finished_before=later)
+    return purge_completed(finished_before=later) + list(chain.from_iterable(failures))
 
 
 #: Each transition, and the states from which it goes.
@@ -365,9 +366,9 @@ def test_purge_keeps_the_newest(ledger: str) -> None:
     for age, write_id in enumerate(reversed(ids)):
         Write.update(finished_at=1000 - age).where(Write.id == write_id).execute()
     job_ids = [Write.get_by_id(write_id).job_id for write_id in ids]
-    assert retention.purge_completed(finished_before=0, keep_newest=3) == job_ids[:2]
-    assert retention.purge_completed(finished_before=0, keep_newest=3) == []
-    assert retention.purge_completed(finished_before=999, keep_newest=3) == [job_ids[2]]
+    assert purge_completed(finished_before=0, keep_newest=3) == job_ids[:2]
+    assert purge_completed(finished_before=0, keep_newest=3) == []
+    assert purge_completed(finished_before=999, keep_newest=3) == [job_ids[2]]
 
 
 def test_purge_leaves_what_is_pending(ledger: str) -> None:
@@ -381,7 +382,7 @@ def test_purge_leaves_what_is_pending(ledger: str) -> None:
 def test_purged_failures_lose_their_dead_letters(ledger: str) -> None:
     """The row stays as a tombstone; a replay of it, by queueing it again, counts as failed no more."""
     rows = failed()
-    assert len(retention.purge_failed(finished_before=time.time() + 1)) == 1
+    assert len(list(retention.purge_failed(finished_before=time.time() + 1))) == 1
     assert dead_letters.open_letters() == []
     assert dead_letters.requeue([rows.write_id], resolution="queued again") == [rows.write_id]
     assert Write.get_by_id(rows.write_id).purged_at is None

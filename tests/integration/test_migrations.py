@@ -54,6 +54,8 @@ ROWS: dict[str, dict[str, Any]] = {
         "updated_at": 2.75,
         "sent_at": 3.25,
     },
+    "trees": {"batch_id": 7, "nodes": b"\x00\xff\x01"},
+    "write_counts": {"id": 14, "status": "of an older program", "delta": 3},
     "signers": {"id": 9, "chain_id": 2**40, "address": "0x02", "next_nonce": 5},
     "transactions": {
         "id": 10,
@@ -94,7 +96,6 @@ ROWS: dict[str, dict[str, Any]] = {
     },
     "journal": {"id": 13, "at": 2.5, "event": "replayed", "actor": "somebody", "write_id": 8, "detail": "d"},
     "outbox": {"id": 14, "at": 2.5, "event": "failed", "jobs": '[["j", "c"]]', "detail": "{}"},
-    "write_counts": {"id": 99, "status": "a test's", "delta": -3},
     "leases": {"name": "settle", "holder": "h", "expires_at": 9.5},
     "control": {"name": "paused", "value": "true", "updated_at": 8.5},
 }
@@ -147,10 +148,9 @@ def test_rows_of_an_older_version_survive(empty: pw.Database, database_url: str,
     now = open_database(database_url)
     assert set(TABLES) <= set(now.get_tables())
     for table, row in inserted.items():
-        mark, key = "?" if isinstance(now, pw.SqliteDatabase) else "%s", next(iter(row))
-        query = f"SELECT {', '.join(row)} FROM {table} WHERE {key} = {mark}"
-        [found] = now.execute_sql(query, (row[key],)).fetchall()
-        assert dict(zip(row, map(plain, found), strict=True)) == row
+        stored = now.execute_sql(f"SELECT {', '.join(row)} FROM {table}").fetchall()
+        # Triggers have made other rows of write_counts.
+        assert row in [dict(zip(row, map(plain, values), strict=True)) for values in stored]
     now.close()
 
 
