@@ -500,7 +500,7 @@ def test_doctor_shows_the_queue_at_a_glance(run: Run, redis_url: str) -> None:
     Write.update(queued_at=Write.queued_at - 42).execute()
     run("pause")
     with redis.Redis.from_url(redis_url) as connection:
-        connection.zadd("dramatiq:__heartbeats__", {"w1": time.time() * 1000})
+        connection.zadd("dramatiq:__heartbeats__", {"w1": (time.time() + 60) * 1000})
         connection.sadd("dramatiq:__acks__.w1.hash_verify", "m1")
         connection.hset(
             "dramatiq:hash_verify.msgs", "m1", f'{{"message_timestamp": {(time.time() - 71) * 1000}}}'
