@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import peewee as pw
@@ -20,6 +20,9 @@ from pipeline.settings import get_settings
 
 #: Batches whose trees a process keeps, for lists: they come batch by batch.
 TREES = 32
+
+#: What tells why nothing is written at present; asked only for what waits to be written.
+Hold = Callable[[], str | None]
 
 #: What gives the Merkle proof of a batch's leaf.
 Proof = Callable[[Any, bytes], list[bytes]]
@@ -73,7 +76,7 @@ def status_of_credential(credential_id: str) -> dict[str, Any]:
     found = _select().where(Write.credential_id == credential_id).order_by(*NEWEST_FIRST).first()
     if found is None:
         raise UnknownCredential(f"credential {credential_id!r}: nothing was ever queued for it")
-    return _document(found, hold=hold_reason(), proof=proof_of)
+    return _document(found, hold=hold_reason, proof=proof_of)
 
 
 @reading
@@ -82,7 +85,7 @@ def status_of_job(job_id: str) -> dict[str, Any]:
     found = _select().where(Write.job_id == job_id).first()
     if found is None:
         raise LookupError(f"there is no job {job_id!r}")
-    return _document(found, hold=hold_reason(), proof=proof_of)
+    return _document(found, hold=hold_reason, proof=proof_of)
 
 
 def counts() -> dict[str, int]:
@@ -100,7 +103,7 @@ def jobs(state: str, start: int, end: int) -> list[dict[str, Any]]:
         raise ValueError(f"start {start} and end {end}: must be 0 <= start <= end")
     condition, order = LISTS[state]
     page = Write.select(Write.id).where(condition).order_by(*order).offset(start).limit(end - start)
-    hold = hold_reason()
+    hold = cache(hold_reason)
     found = _select().where(Write.id.in_(page)).order_by(*order)
     return [_document(write, hold=hold, proof=_proof_of_many) for write in found]
 
@@ -116,7 +119,7 @@ def _select() -> Any:
     return Write.select(Write, Batch).join(Batch, pw.JOIN.LEFT_OUTER)
 
 
-def _document(write: Any, *, hold: str | None, proof: Proof) -> dict[str, Any]:
+def _document(write: Any, *, hold: Hold, proof: Proof) -> dict[str, Any]:
     status = _status(write)
     return {
         "job_id": write.job_id,
@@ -152,21 +155,22 @@ def _status(write: Any) -> str:
     return "waiting" if write.state == State.QUEUED and write.attempts == 0 else "active"
 
 
-def _reason(write: Any, status: str, hold: str | None) -> str | None:
+def _reason(write: Any, status: str, hold: Hold) -> str | None:
     """Why a pending write waits."""
     if status == "delayed":
         return f"retry at {iso(write.due_at)}"
     if status != "active" or write.batch is None:
         return None
     if write.batch.state in BatchState.WAITING:
-        return hold or _why_not_written(write.batch)
+        return hold() or _why_not_written(write.batch)
     if write.batch.block_number is not None:
         wanted = get_settings().blockchain_confirmations
         seen = write.batch.confirmations
         return f"confirmations {seen if wanted == 'finalized' else min(seen, wanted)}/{wanted}"
     if write.batch.mock:
         return None
-    return hold if hold in ("funds", "fee ceiling", "node unreachable") else "waiting for a block"
+    held = hold()
+    return held if held in ("funds", "fee ceiling", "node unreachable") else "waiting for a block"
 
 
 def _why_not_written(batch: Any) -> str:
