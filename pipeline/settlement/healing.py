@@ -40,8 +40,8 @@ TOO_CHEAP = (AnswerKind.REPRICE, AnswerKind.UNDERPRICED_REPLACEMENT)
 #: Since when, by signer and nonce, nothing is there to be mined next.
 _gaps: dict[tuple[str, int], float] = {}
 
-#: The nonce of each signer that is to be mined next, and since when it has been that one.
-_lowest: dict[str, tuple[int, float]] = {}
+#: The nonce of each signer that is to be mined next, since when, and since which block.
+_lowest: dict[str, tuple[int, float, int]] = {}
 
 
 def heal(view: View) -> None:
@@ -51,6 +51,7 @@ def heal(view: View) -> None:
         if not waiting:
             continue
         _note_head(waiting, view)
+        _note_lowest(waiting[0], view)
         with passed_over(waiting[0]):
             _fill_gap(waiting[0], view)
             _tell_of_standstill(waiting[0], view)
@@ -66,13 +67,17 @@ def _waits(slot: Slot, view: View) -> bool:
     )
 
 
+def _note_lowest(lowest: Slot, view: View) -> None:
+    """It is its turn from now on: what it has waited for before was for those before it."""
+    if _lowest.get(lowest.signer, (None,))[0] != lowest.nonce:
+        _lowest[lowest.signer] = (lowest.nonce, time.monotonic(), view.heads.head.number)
+
+
 def _tell_of_standstill(lowest: Slot, view: View) -> None:
     """Whatever the reason: nothing is mined, and nobody has been told of it."""
     now = time.monotonic()
-    nonce, since = _lowest.setdefault(lowest.signer, (lowest.nonce, now))
-    if nonce != lowest.nonce:
-        _lowest[lowest.signer] = (lowest.nonce, now)
-    elif now - since > STANDSTILL_SECONDS and sending.subject(lowest) not in view.troubled:
+    since = _lowest[lowest.signer][1]
+    if now - since > STANDSTILL_SECONDS and sending.subject(lowest) not in view.troubled:
         answer = lowest.current.answer or "nothing"
         _tell(lowest, f"not mined for {(now - since) / 60:.0f} minutes; the node said: {answer}")
 
@@ -136,7 +141,8 @@ def _is_stuck(slot: Slot, view: View) -> bool:
         return False
     answer = slot.current.answer or ""
     in_pool = heads.pending_nonce > slot.nonce or answer.startswith(HAS_IT)
-    return in_pool and heads.head.number - sent_block >= STUCK_BLOCKS
+    since_block = max(sent_block, _lowest[slot.signer][2])
+    return in_pool and heads.head.number - since_block >= STUCK_BLOCKS
 
 
 def _tell(slot: Slot, what: str, kind: type[ChainError] = UntakenTransaction) -> None:

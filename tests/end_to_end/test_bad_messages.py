@@ -122,7 +122,9 @@ def test_an_orphan_hides_no_loss(
     connection.rpush(f"dramatiq:{orphan}", "body-less")
     workers.start()
     until(completed(client, 20), seconds=30, what="20 completed")
-    assert not list(connection.scan_iter("dramatiq:__acks__.*"))
+    until(
+        lambda: not list(connection.scan_iter("dramatiq:__acks__.*")), seconds=10, what="nothing is unacked"
+    )
     assert not DeadLetter.select().exists()
 
 

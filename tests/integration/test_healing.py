@@ -248,6 +248,18 @@ def test_a_replacement_that_is_still_too_cheap(
     assert len(open_incidents("StuckTransaction")) == 1
 
 
+def test_a_nonce_whose_turn_has_just_come(proxy: FaultProxy, anvil: Anvil) -> None:
+    """Blocks that were for those before it do not count: it is not made dearer."""
+    write(5)
+    settle()
+    anvil.rpc("anvil_setBlockGasLimit", hex(120_000))
+    for _ in range(5):
+        anvil.mine()
+        settle_and_complete()
+    assert confirmed() > 1
+    assert Transaction.select().count() == 5
+
+
 # --- gaps ----------------------------------------------------------------------------------------
 
 
