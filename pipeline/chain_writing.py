@@ -121,6 +121,6 @@ def _first_free_nonce(chain: ChainClient) -> int:
             f"nonces {ours} to {pending - 1} of {chain.signer_address} were used by transactions that are "
             "not ours: somebody else has the key"
         )
-        subject = f"{chain.chain_id}:{chain.signer_address}"
+        subject = incidents.of_signer(chain.chain_id, chain.signer_address)
         incidents.report(error, subject=subject, level="fatal", over=True)
     return pending

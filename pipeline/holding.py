@@ -38,8 +38,10 @@ def hold(error: PipelineError, *, signer: str | None = None) -> None:
 
 
 def _subject(error: PipelineError, signer: str | None) -> str:
-    chain_id = str(get_settings().blockchain_chain_id)
-    return f"{chain_id}:{signer}" if signer and isinstance(error, OF_A_WALLET) else chain_id
+    chain_id = get_settings().blockchain_chain_id
+    if signer and isinstance(error, OF_A_WALLET):
+        return incidents.of_signer(chain_id, signer)
+    return str(chain_id)
 
 
 def check(chain: ChainClient, *, fresh: bool = False) -> nonces.InFlight:

@@ -15,6 +15,11 @@ logger = logging.getLogger(__name__)
 ALERT_AGAIN_SECONDS = 60.0
 
 
+def of_signer(chain_id: int | None, signer: str) -> str:
+    """The subject of what is about a signer on a chain."""
+    return f"{chain_id}:{signer}"
+
+
 def report(
     error: PipelineError,
     *,

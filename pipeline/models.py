@@ -318,8 +318,11 @@ class Incident(Table):
     message = pw.TextField()
     opened_at = pw.DoubleField(default=time.time)
     alerted_at = pw.DoubleField(null=True)
-    #: When it is told of once more, if it is still under way: it came back soon after the last alert.
+    #: When it is told of, if not at once: it has to last so long, came back soon after the last alert,
+    #: or its alert did not arrive.
     alert_due_at = pw.DoubleField(null=True)
+    #: When an alert was raised that has not arrived.
+    alert_tried_at = pw.DoubleField(null=True)
     closed_at = pw.DoubleField(null=True)
 
     class Meta:

@@ -17,12 +17,12 @@ logger = logging.getLogger(__name__)
 
 def subject(nonce: Transaction | Slot) -> str:
     """The name under which incidents about a nonce are known."""
-    return f"{nonce.chain_id}:{nonce.signer}:{nonce.nonce}"
+    return f"{account(nonce)}:{nonce.nonce}"
 
 
 def account(nonce: Transaction | Slot) -> str:
     """The name under which incidents about a signer on a chain are known."""
-    return f"{nonce.chain_id}:{nonce.signer}"
+    return incidents.of_signer(nonce.chain_id, nonce.signer)
 
 
 def send_in_order(chain: ChainClient, stored: Transaction) -> None:

@@ -29,6 +29,7 @@ from pipeline.errors import (
 #: An answer is believed for so long, unless the node was lost in between.
 MAX_AGE_SECONDS = 10.0
 FIRST_BLOCK = ("eth_getBlockByNumber", ["0x0", False])
+FINAL_BLOCK = ("eth_getBlockByNumber", ["finalized", False])
 #: Room over the estimate: a root with fewer zero bytes, a chain that reprices an opcode.
 GAS_MARGIN_PERCENT = 20
 WEI_PER_COIN = 10**18
@@ -118,7 +119,7 @@ class Guards:
         reconnects = self._rpc.reconnects
         # A root that nobody has anchored, so that only the role can be in the way.
         probe = "0x" + encode("anchor", os.urandom(32)).hex()
-        chain_id, first, version, is_issuer, balance, gas, final = self._rpc.batch(
+        chain_id, first, version, is_issuer, balance, gas, *final = self._rpc.batch(
             [
                 ("eth_chainId", []),
                 FIRST_BLOCK,
@@ -126,7 +127,7 @@ class Guards:
                 registry.request("isIssuer", signer),
                 ("eth_getBalance", [signer, "latest"]),
                 ("eth_estimateGas", [{"from": signer, "to": registry.address, "data": probe}]),
-                ("eth_getBlockByNumber", ["finalized", False]),
+                *([FINAL_BLOCK] if self._needs_finality else []),
             ]
         )
         self._check_chain(chain_id, first, expected)
@@ -148,8 +149,8 @@ class Guards:
         if expected.genesis_hash is not None and (found := first_hash(first)) != expected.genesis_hash:
             raise ChainReset(chain_id, expected.genesis_hash, found)
 
-    def _check_finality(self, answer: Any) -> None:
-        if self._needs_finality and (isinstance(answer, RpcError) or not answer):
+    def _check_finality(self, answers: list[Any]) -> None:
+        if any(isinstance(answer, RpcError) or not answer for answer in answers):
             raise SettingsError(
                 "BLOCKCHAIN_CONFIRMATIONS is finalized, and the node calls no block final: nothing would "
                 "ever be confirmed; use a number of blocks, or another node"

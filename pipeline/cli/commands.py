@@ -233,7 +233,7 @@ def pause(as_json: bool) -> None:
 @json_option
 def resume(as_json: bool) -> None:
     """Let chain writing go on."""
-    import pipeline.actors  # noqa: F401
+    import pipeline.actors  # noqa: F401 - messages are sent by the actors' names
     from pipeline import messages
     from pipeline.ledger.control import set_paused
     from pipeline.timeline import person
@@ -249,7 +249,7 @@ def purge(as_json: bool) -> None:
     """Run retention now."""
     from dataclasses import asdict
 
-    import pipeline.actors  # noqa: F401
+    import pipeline.actors  # noqa: F401 - messages are sent by the actors' names
     from pipeline import retention
 
     show(asdict(retention.purge()), as_json=as_json)

@@ -74,7 +74,11 @@ def _reopen(last: Incident, alert_after_seconds: float) -> None:
 
 def _closing() -> dict[str, Any]:
     """What closes an incident. One that was to be told of later is none that anybody has to hear of."""
-    early = Incident.alerted_at.is_null() & Incident.alert_due_at.is_null(False)
+    early = (
+        Incident.alerted_at.is_null()
+        & Incident.alert_due_at.is_null(False)
+        & Incident.alert_tried_at.is_null()
+    )
     return {
         "closed_at": time.time(),
         "alerted_at": pw.Case(None, ((early, 0.0),), Incident.alerted_at),
@@ -132,17 +136,20 @@ def subjects_of(*kinds: str) -> frozenset[str]:
 
 
 def not_alerted(*, limit: int = 100) -> list[Incident]:
-    """Those of which nobody has been told, and those that are due now, or once more."""
-    due = Incident.closed_at.is_null() & (Incident.alert_due_at < time.time())
-    left = Incident.alerted_at.is_null() & Incident.alert_due_at.is_null()
-    mine = due | left
+    """Those of which nobody has been told, over or not; and what is still under way and due once more."""
+    due = Incident.alert_due_at < time.time()
+    untold = Incident.alerted_at.is_null() & (Incident.alert_due_at.is_null() | due)
+    mine = untold | (Incident.closed_at.is_null() & due)
     return list(Incident.select().where(mine).order_by(Incident.id).limit(limit))
 
 
 @transaction
 def alert_later(incident_id: int, seconds: float) -> None:
-    """The alert has not arrived: raise it once more, if the incident is not over then."""
-    Incident.update(alert_due_at=time.time() + seconds).where(Incident.id == incident_id).execute()
+    """The alert has not arrived: raise it once more."""
+    now = time.time()
+    Incident.update(alert_due_at=now + seconds, alert_tried_at=now).where(
+        Incident.id == incident_id
+    ).execute()
 
 
 @transaction

@@ -13,6 +13,8 @@ from typing import Any
 import dramatiq
 from dramatiq.worker import Worker
 
+from pipeline.errors import PipelineError
+
 logger = logging.getLogger(__name__)
 
 INTERVAL_SECONDS = 2.0
@@ -69,6 +71,6 @@ class Ticker(dramatiq.Middleware):
             return sweep()
         except Exception as exc:
             # A stranger's text may hold anything; ours have no secrets.
-            text = getattr(exc, "message", type(exc).__name__)
+            text = exc.message if isinstance(exc, PipelineError) else type(exc).__name__
             logger.warning("%s failed: %s", name, text, exc_info=logger.isEnabledFor(logging.DEBUG))
             return False

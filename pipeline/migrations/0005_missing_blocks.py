@@ -7,6 +7,7 @@ from peewee import SqliteDatabase
 COLUMNS = (
     ("chains", "lower_since", "{real}"),
     ("incidents", "alert_due_at", "{real}"),
+    ("incidents", "alert_tried_at", "{real}"),
     ("transactions", "missing_block", "BIGINT"),
     ("dead_letters", "alert_tried_at", "{real}"),
 )

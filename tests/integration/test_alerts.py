@@ -19,6 +19,7 @@ import pipeline.actors  # noqa: F401 - results are kept by the broker's middlewa
 from pipeline import alerts, burial, incidents
 from pipeline.errors import InsufficientFunds, SettingsError
 from pipeline.ledger import dead_letters
+from pipeline.ledger import incidents as ledger
 from pipeline.models import DeadLetter, Incident
 from pipeline.settings import Settings
 from tests.ledger import failed
@@ -225,21 +226,25 @@ def test_what_has_arrived(started: Any) -> None:
     assert alerts.arrived(event_id)
 
 
+@pytest.mark.parametrize("over", [True, False])
 @pytest.mark.parametrize("answer", [None, 429, 500])
 def test_an_alert_that_did_not_arrive_is_raised_again(
-    client: Any, kent: Any, start_refusing: Callable[[int], str], answer: int | None
+    client: Any, kent: Any, start_refusing: Callable[[int], str], answer: int | None, over: bool
 ) -> None:
-    """Sentry is away, full or broken for a while: incidents and dead letters are told of all the same."""
+    """Sentry is away, full or broken for a while: incidents, over or not, and dead letters are told of."""
     dsn = start_refusing(answer) if answer else "http://public@127.0.0.1:9/1"
     alerts.start_sentry(settings_for(dsn))
     dead = failed()
-    incidents.report(InsufficientFunds("empty"), subject="1:0xabc")
+    incidents.report(InsufficientFunds("empty"), subject="1:0xabc", over=over)
+    incidents.alert()
+    if not over:
+        ledger.end("InsufficientFunds", "1:0xabc")
     burial.alert(DeadLetter.get_by_id(dead.letter_id).cause_id)
     assert Incident.get().alerted_at is None
     assert DeadLetter.get().alerted_at is None
     assert dead_letters.causes_not_alerted(created_before=time.time() + 1) == [], "not at once"
     alerts.start_sentry(settings_for(kent.dsn))
-    Incident.update(alert_due_at=0).execute()
+    Incident.update(alert_due_at=0.0).execute()
     DeadLetter.update(alert_tried_at=0).execute()
     incidents.alert()
     for cause_id in dead_letters.causes_not_alerted(created_before=time.time() + 1):

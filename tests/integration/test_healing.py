@@ -250,14 +250,14 @@ def test_a_replacement_that_is_still_too_cheap(
 
 def test_a_nonce_whose_turn_has_just_come(proxy: FaultProxy, anvil: Anvil) -> None:
     """Blocks that were for those before it do not count: it is not made dearer."""
-    write(5)
+    write(6)
     settle()
-    anvil.rpc("anvil_setBlockGasLimit", hex(120_000))
-    for _ in range(5):
+    anvil.rpc("evm_setBlockGasLimit", hex(int(Transaction.get().gas_limit) * 3 // 2))
+    for number in range(1, 7):
         anvil.mine()
         settle_and_complete()
-    assert confirmed() > 1
-    assert Transaction.select().count() == 5
+        assert confirmed() == number, "one in each block"
+    assert Transaction.select().count() == 6
 
 
 # --- gaps ----------------------------------------------------------------------------------------
