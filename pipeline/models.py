@@ -249,6 +249,8 @@ class DeadLetter(Table):
     message = pw.TextField()
     attempts = pw.IntegerField()
     permanent = pw.BooleanField()
+    #: Whether it goes out once more by itself when its outage is over: not too often.
+    replayable = pw.BooleanField(default=False)
     batch_id = pw.BigIntegerField(null=True)
     created_at = pw.DoubleField(default=time.time)
     alerted_at = pw.DoubleField(null=True)

@@ -44,6 +44,7 @@ REPLAYS_PER_SWEEP = 500
 
 def reconcile() -> None:
     """One sweep. Raises `redis.RedisError` when Redis is away: then there is nobody to send to."""
+    counts.compact()
     with connect() as client:
         since = _epoch_since(client)
         for priority in ("urgent", "normal"):
@@ -52,7 +53,6 @@ def reconcile() -> None:
     for cause_id in dead_letters.causes_not_alerted(created_before=time.time() - LOST_AFTER_SECONDS):
         messages.send("dead_letter", cause_id)
     _replay_after_outage()
-    counts.compact()
     events.publish_left()
 
 

@@ -52,9 +52,9 @@ FROM (SELECT n, %(begin)s::float8 + n * 0.001 AS at
 
 LETTERS = """
 INSERT INTO dead_letters (write_id, cause_id, credential_id, job_id, stage, error, message, attempts,
-    permanent, created_at, alerted_at)
+    permanent, replayable, created_at, alerted_at)
 SELECT id, gen_random_uuid(), credential_id, job_id, error_stage, error_code, error_message, attempts,
-    error_permanent, finished_at, finished_at
+    error_permanent, NOT error_permanent, finished_at, finished_at
 FROM writes WHERE state = 'failed' AND purged_at IS NULL
 """
 

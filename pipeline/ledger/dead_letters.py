@@ -112,12 +112,31 @@ def _insert_letters(
         "batch_id": batch_id,
         "created_at": time.time(),
     }
-    rows = [
-        {**common, "write": write_id, "credential_id": credential_id, "job_id": job_id, "attempts": attempts}
+    replays = {} if error.permanent else _auto_replays([row[0] for row in dying])
+    letters = [
+        {
+            **common,
+            "write": write_id,
+            "credential_id": credential_id,
+            "job_id": job_id,
+            "attempts": attempts,
+            "replayable": not error.permanent and replays.get(write_id, 0) < MAX_AUTO_REPLAYS,
+        }
         for write_id, credential_id, job_id, attempts in dying
     ]
-    if rows:
-        DeadLetter.insert_many(rows).execute()
+    if letters:
+        DeadLetter.insert_many(letters).execute()
+
+
+def _auto_replays(write_ids: Sequence[int]) -> dict[int, int]:
+    """How often each of these was replayed by itself, if it ever was."""
+    return dict(
+        rows(
+            DeadLetter.select(DeadLetter.write, pw.fn.COUNT(DeadLetter.id))
+            .where(DeadLetter.write.in_(write_ids), DeadLetter.resolution == AUTO_REPLAYED)
+            .group_by(DeadLetter.write)
+        )
+    )
 
 
 @transaction
@@ -262,17 +281,8 @@ def discard(letter_id: int, *, actor: str = journal.PIPELINE) -> bool:
 
 def replayable_after_outage(limit: int) -> list[int]:
     """Writes whose last failure was no fault of theirs and that may be replayed by themselves."""
-    earlier = DeadLetter.alias()
-    replays = earlier.select(pw.fn.COUNT(earlier.id)).where(
-        earlier.write == DeadLetter.write, earlier.resolution == AUTO_REPLAYED
-    )
-    query = (
-        DeadLetter.select(DeadLetter.write)
-        .where(DeadLetter.resolved_at.is_null(), ~DeadLetter.permanent, replays < MAX_AUTO_REPLAYS)
-        .order_by(DeadLetter.id)
-        .limit(limit)
-    )
-    return [row[0] for row in rows(query)]
+    query = DeadLetter.select(DeadLetter.write).where(DeadLetter.resolved_at.is_null(), DeadLetter.replayable)
+    return [row[0] for row in rows(query.order_by(DeadLetter.id).limit(limit))]
 
 
 def causes_not_alerted(*, created_before: float, limit: int = 100) -> list[str]:

@@ -25,7 +25,7 @@ INDEXES = {
     "batches_final": "batches (chain_id, block_number, id) WHERE final_at IS NOT NULL",
     "dead_letters_of_write": "dead_letters (write_id)",
     "dead_letters_of_cause": "dead_letters (cause_id)",
-    "dead_letters_replayable": "dead_letters (id) WHERE resolved_at IS NULL AND NOT permanent",
+    "dead_letters_replayable": "dead_letters (id) WHERE resolved_at IS NULL AND replayable",
 }
 
 #: What the lists' own indexes replace.
@@ -42,6 +42,12 @@ CREATE TABLE trees (
 #: Not compressed, so that a slice is read without the rest; hashes do not get smaller anyway.
 SLICES = "ALTER TABLE trees ALTER COLUMN nodes SET STORAGE EXTERNAL"
 
+#: What a sweep looks for: no letter that was replayed as often as may be is looked at again.
+REPLAYABLE = (
+    "ALTER TABLE dead_letters ADD COLUMN replayable BOOLEAN NOT NULL DEFAULT FALSE",
+    "UPDATE dead_letters SET replayable = NOT permanent WHERE resolved_at IS NULL",
+)
+
 
 def up(migrator: Any, db: Any) -> None:
     """Add the table and the indexes."""
@@ -49,6 +55,8 @@ def up(migrator: Any, db: Any) -> None:
     db.execute_sql(TREES.format(**(SQLITE if sqlite else POSTGRESQL)))
     if not sqlite:
         db.execute_sql(SLICES)
+    for statement in REPLAYABLE:
+        db.execute_sql(statement)
     for name, columns in INDEXES.items():
         db.execute_sql(f"CREATE INDEX {name} ON {columns}")
     db.execute_sql("DROP INDEX writes_pending")
@@ -60,3 +68,4 @@ def down(migrator: Any, db: Any) -> None:
     for name in INDEXES:
         db.execute_sql(f"DROP INDEX {name}")
     db.execute_sql("DROP TABLE trees")
+    db.execute_sql("ALTER TABLE dead_letters DROP COLUMN replayable")
