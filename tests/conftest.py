@@ -177,12 +177,16 @@ def worker_environment() -> Callable[..., dict[str, str]]:
 
 @pytest.fixture
 def start_workers(new_directory: Callable[[str], Path], tmp_path: Path) -> Iterator[Callable[..., Workers]]:
-    """Start real Dramatiq workers with the options of `Workers`; they end with the test."""
+    """Start real Dramatiq workers with the options of `Workers`; they are killed with the test's end.
+
+    To let them end by themselves takes seconds, and has tests of its own.
+    """
     with ExitStack() as stack:
 
         def start(**options: Any) -> Workers:
             workers = Workers(new_directory("workers"), **{"working_directory": tmp_path} | options)
-            return stack.enter_context(workers)
+            stack.callback(workers.kill)
+            return workers.start()
 
         yield start
 

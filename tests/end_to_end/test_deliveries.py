@@ -51,7 +51,9 @@ def as_supervisor(workers: Workers, condition: Callable[[], bool]) -> int:
     return starts
 
 
-@pytest.mark.parametrize("alone", [True, False])
+@pytest.mark.parametrize(
+    ("database_url", "alone"), [("postgresql", True), ("sqlite", False)], indirect=["database_url"]
+)
 def test_a_write_that_kills_its_worker(client: Any, start_deadly: Callable[[], Workers], alone: bool) -> None:
     """Three deaths, one dead letter that says so; its 39 neighbours, in its message or not, are completed."""
     from pipeline.credentials import issue, sync

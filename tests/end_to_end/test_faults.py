@@ -44,38 +44,6 @@ def test_a_wrong_hash_fails_alone(
     assert_truthful(anvil, variables)
 
 
-@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-def test_single_writes_keep_the_rate_limit(
-    client: Any, start: Callable[..., Workers], anvil: Anvil, redis_url: str
-) -> None:
-    """200 transactions on contiguous nonces, never more than 10 grants in a second, no second attempt."""
-    from pipeline.credentials import sync
-
-    variables = chain_variables(anvil)
-    with redis.Redis.from_url(redis_url).monitor() as monitor:
-        start(processes=2, batch_max_size=1, **variables)
-        sync([{"credential_id": f"c{n}", "document": document(n)} for n in range(200)])
-        grants: list[float] = []
-        for command in monitor.listen():
-            if command["command"].startswith("LPUSH pipeline:rate-limit"):
-                grants.append(int(command["command"].split()[2]) / 1_000_000)
-            if len(grants) == 200:
-                break
-    until(completed(client, 200), seconds=30, what="200 completed")
-    rows = list(Transaction.select().order_by(Transaction.nonce))
-    assert [row.nonce for row in rows] == list(range(rows[0].nonce, rows[0].nonce + 200))
-    assert most_within_a_second(grants) <= 10
-    assert most_within_a_second([row.sent_at for row in rows]) <= 13
-    assert {row.attempts for row in Write.select()} == {1}
-    assert_truthful(anvil, variables)
-
-
-def most_within_a_second(times: list[float]) -> int:
-    """The most events in any half-open interval of one second."""
-    ordered = sorted(times)
-    return max(sum(1 for other in ordered if 0 <= other - one < 1) for one in ordered)
-
-
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_the_node_is_down(client: Any, start: Callable[..., Workers], anvil: Anvil) -> None:
     """Three attempts with growing gaps, then failed; once the node is back a replay completes it."""
