@@ -25,6 +25,7 @@ from pipeline.ledger.sql import chunks
 from pipeline.ledger.verification import Verifiable
 from pipeline.models import State
 from pipeline.settings import get_settings
+from pipeline.turns import Turns
 
 logger = logging.getLogger(__name__)
 
@@ -39,34 +40,51 @@ TURN_SECONDS = 0.5
 #: Writes whose documents are in memory at once.
 CHUNK = 100
 
+#: Between the threads of this process.
+_turns = Turns()
+
 
 def verify(write_ids: Sequence[int]) -> None:
     """Verify those of ``write_ids`` that still wait for it. A bad one fails alone, at once.
 
-    Those whose worker died at it come last, one by one: their neighbours are through by then.
+    What was begun before and never ended comes last, beside nothing else in this process: first all that
+    it has happened to once, then one by one. So no neighbour dies three times of the same write.
     """
-    if len(write_ids) == 1:
-        _verify(write_ids)
-        return
-    fresh, begun_before = retrying(lambda: verification.undelivered(write_ids))
-    left = _verify(fresh)
+    with _turns.together():
+        left, skipped = _verify(write_ids, again=False)
     if left:  # others have their turn: what is urgent must not wait for thousands
-        messages.verify_again([*left, *begun_before])
-        return
-    for write_id in begun_before:
-        _verify([write_id])
+        messages.verify_again([*left, *skipped])
+    elif skipped:
+        _verify_again(skipped)
 
 
-def _verify(write_ids: Sequence[int]) -> Sequence[int]:
-    """Verify these, or as many as there is time for; returns the others."""
+def _verify_again(write_ids: Sequence[int]) -> None:
+    once, more = retrying(lambda: verification.begun_before(write_ids))
+    for group in filter(None, [once, *([write_id] for write_id in more)]):
+        with _turns.alone():
+            left, _ = _verify(group, again=True)
+        if left:
+            messages.verify_again([*left, *more])
+            return
+
+
+def _verify(write_ids: Sequence[int], *, again: bool) -> tuple[list[int], list[int]]:
+    """Verify these, or as many as there is time for.
+
+    Returns those for which there was none, and those that were passed over: they are somebody else's
+    by now, or ``again`` is False and they were begun before.
+    """
     passed: defaultdict[tuple[str, bool], list[int]] = defaultdict(list)
     begun: list[int] = []
+    skipped: list[int] = []
     parts = list(chunks(write_ids, CHUNK))
     deadline = time.monotonic() + TURN_SECONDS
     try:
         while parts and (not begun or time.monotonic() < deadline):
             part = parts.pop(0)
-            for write in retrying(lambda part=part: verification.begin(part)):  # type: ignore[misc]
+            found = retrying(lambda part=part: verification.begin(part, again=again))  # type: ignore[misc]
+            skipped += set(part) - {write.id for write in found}
+            for write in found:
                 begun.append(write.id)
                 _judge(write, passed)
         with attempts.at_writes(begun, stage=STAGE):
@@ -74,7 +92,7 @@ def _verify(write_ids: Sequence[int]) -> Sequence[int]:
     except DatabaseUnavailable:
         _end_deliveries(begun)
         raise
-    return [write_id for part in parts for write_id in part]
+    return [write_id for part in parts for write_id in part], skipped
 
 
 def _end_deliveries(write_ids: Sequence[int]) -> None:

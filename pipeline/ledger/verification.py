@@ -43,39 +43,44 @@ class Verifiable:
     credential_hash: str | None
 
 
-def undelivered(write_ids: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Those of ``write_ids`` that are queued and were never begun, and those that were, without an end.
-
-    The latter by how often, fewest first: what kills its worker comes last.
-    """
+def begun_before(write_ids: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Those of ``write_ids`` that were begun without an end: once, and more often, fewest first."""
     found: list[tuple[int, int]] = []
     for part in chunks(write_ids):
         query = Write.select(Write.deliveries, Write.id)
-        found += rows(query.where(Write.id.in_(part), Write.state == State.QUEUED))
+        found += rows(query.where(Write.id.in_(part), Write.state == State.QUEUED, Write.deliveries > 0))
     return (
-        [write_id for deliveries, write_id in sorted(found) if not deliveries],
-        [write_id for deliveries, write_id in sorted(found) if deliveries],
+        [write_id for deliveries, write_id in sorted(found) if deliveries == 1],
+        [write_id for deliveries, write_id in sorted(found) if deliveries > 1],
     )
 
 
 @transaction
-def begin(write_ids: Sequence[int]) -> list[Verifiable]:
+def begin(write_ids: Sequence[int], *, again: bool = True) -> list[Verifiable]:
     """Begin an attempt at those of ``write_ids`` that are still queued and due; returns them.
 
     A write that is delivered a second time without having failed keeps its attempt; the deliveries
-    are counted until one of them comes to an end, several at once as one.
+    are counted until one of them comes to an end, several at once as one. ``again`` False leaves
+    alone what was begun before, without an end.
     """
     now = time.time()
     mine = Write.id.in_(list(write_ids)) & (Write.state == State.QUEUED)
-    due = Write.due_at.is_null() | (Write.due_at <= time.time())
+    due = Write.due_at.is_null() | (Write.due_at <= now)
     new_attempt = (Write.attempts == 0) | Write.due_at.is_null(False)
     new_delivery = (Write.deliveries == 0) | (Write.updated_at < now - REDELIVERY_SECONDS)
-    Write.update(
-        attempts=Write.attempts + pw.Case(None, ((new_attempt, 1),), 0),
-        deliveries=Write.deliveries + pw.Case(None, ((new_delivery, 1),), 0),
-        due_at=None,
-        updated_at=now,
-    ).where(mine, due, new_attempt | new_delivery).execute()
+    begun = (
+        Write.update(
+            attempts=Write.attempts + pw.Case(None, ((new_attempt, 1),), 0),
+            deliveries=Write.deliveries + pw.Case(None, ((new_delivery, 1),), 0),
+            due_at=None,
+            updated_at=now,
+        )
+        .where(mine, due, new_attempt | new_delivery if again else Write.deliveries == 0)
+        .returning(Write.id)
+    )
+    ids = [row[0] for row in rows(begun)]
+    if not again:
+        mine = Write.id.in_(ids)
     query = (
         Write.select(
             Write.id,

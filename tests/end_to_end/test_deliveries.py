@@ -55,7 +55,10 @@ def as_supervisor(workers: Workers, condition: Callable[[], bool]) -> int:
     ("database_url", "alone"), [("postgresql", True), ("sqlite", False)], indirect=["database_url"]
 )
 def test_a_write_that_kills_its_worker(client: Any, start_deadly: Callable[[], Workers], alone: bool) -> None:
-    """Three deaths, one dead letter that says so; its 39 neighbours, in its message or not, are completed."""
+    """Three deaths, one dead letter that says so; its 39 neighbours, in its message or not, are completed.
+
+    Each takes longer than the deadly one, so that all that are begun beside it die with it.
+    """
     from pipeline.credentials import issue, sync
 
     workers = start_deadly()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import Any
 
 from pipeline import verification
@@ -12,11 +13,13 @@ _hash = verification.document_hash
 
 
 def document_hash(document: dict[str, Any]) -> str:
-    """The document's hash; of one whose holder is deadly there is none."""
+    """The document's hash; of one whose holder is deadly there is none. Both take their time."""
     if document.get("holder") == "deadly":
+        time.sleep(0.05)
         os._exit(139)
     if document.get("holder") == "unforeseen":
         raise ZeroDivisionError
+    time.sleep(0.1)
     return _hash(document)
 
 
