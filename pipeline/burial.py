@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from pipeline import alerts
+from pipeline import alerts, events
 from pipeline.completion import keep_results
 from pipeline.errors import WriteFailed
 from pipeline.ledger import dead_letters
@@ -13,7 +13,8 @@ from pipeline.settings import get_settings
 
 
 def alert(cause_id: str) -> None:
-    """Raise one Sentry event for a cause, unless that has been done."""
+    """Tell of a cause's dead letters: one Sentry event, unless there was one, and what is stored of them."""
+    events.publish()
     cause = dead_letters.cause_of(cause_id)
     if cause is None:
         return

@@ -22,9 +22,9 @@ def complete(batch_id: int) -> None:
     confirmed = confirm(batch_id)
     if not confirmed:
         return
-    logger.info("confirmed %d", len(confirmed.writes), extra={"batch_id": batch_id})
-    _keep_results([write for write in confirmed.writes if write.own_message])
-    events.publish(confirmed.events)
+    logger.info("confirmed %d", len(confirmed), extra={"batch_id": batch_id})
+    _keep_results([write for write in confirmed if write.own_message])
+    events.publish()
 
 
 def _keep_results(writes: list[ConfirmedWrite]) -> None:

@@ -31,9 +31,6 @@ KEPT = 10_000
 #: Seconds for which a read waits for something new, and a subscriber for Redis when it is away.
 BLOCK_SECONDS, AWAY_SECONDS = 1.0, 1.0
 
-#: Seconds after which a sweep publishes what its own process has not.
-LEFT_AFTER_SECONDS = 1.0
-
 #: An event of more jobs than this is one line in the log.
 LINES = 10
 
@@ -87,34 +84,40 @@ def _order(id_: str) -> tuple[int, ...]:
     return tuple(map(int, id_.split("-")))
 
 
-def publish(rows: Sequence[Outbox]) -> None:
-    """Publish what was stored just now; a Redis that is away is no error, for a sweep does it later."""
+def publish() -> None:
+    """Publish all that is stored, in its order; call it once that is committed.
+
+    What can not be published now, a sweep does later: Redis or the database is away, or another
+    process is at it, and goes on until nothing is left.
+    """
     from redis import RedisError
 
+    from pipeline.errors import DatabaseUnavailable
     from pipeline.ledger import outbox
+
+    try:
+        rows = outbox.claim()
+        while rows:
+            try:
+                _add_to_stream(rows)
+            except RedisError as exc:
+                outbox.give_back(rows)
+                logger.warning("events are published later: %s", type(exc).__name__)
+                return
+            for row in rows:
+                _log(row)
+            rows = outbox.claim(published=rows)
+    except DatabaseUnavailable as exc:
+        logger.warning("events are published later: %s", exc.message)
+
+
+def _add_to_stream(rows: Sequence[Outbox]) -> None:
     from pipeline.redis_client import connect
 
-    if not rows:
-        return
-    try:
-        with connect() as client, client.pipeline(transaction=False) as pipe:
-            for event in _events(rows):
-                pipe.xadd(STREAM, {"event": json.dumps(event)}, maxlen=KEPT, approximate=True)
-            pipe.execute()
-    except RedisError as exc:
-        logger.warning("events are published later: %s", type(exc).__name__)
-        return
-    for row in rows:
-        _log(row)
-    outbox.done(rows)
-
-
-def publish_left() -> None:
-    """Publish what nobody has: the process has died, Redis was away, or it has no prompt publisher."""
-    from pipeline.ledger import outbox
-
-    while rows := outbox.claim(stored_before=time.time() - LEFT_AFTER_SECONDS):
-        publish(rows)
+    with connect() as client, client.pipeline(transaction=False) as pipe:
+        for event in _events(rows):
+            pipe.xadd(STREAM, {"event": json.dumps(event)}, maxlen=KEPT, approximate=True)
+        pipe.execute()
 
 
 def _events(rows: Sequence[Outbox]) -> Iterator[dict[str, Any]]:

@@ -10,7 +10,7 @@ from typing import Any
 import dramatiq
 from peewee import PeeweeException
 
-from pipeline import messages
+from pipeline import events, messages
 from pipeline.database import database
 from pipeline.errors import ConflictingWrite, InvalidInput, UnknownCredential
 from pipeline.intake import WriteRequest
@@ -53,15 +53,26 @@ def _renew_result(queued: QueuedWrite) -> None:
     from pipeline import completion
 
     if queued.needs_message:
-        completion.forget_results([queued.job_id])
+        _forget_ends([queued])
     else:
         completion.renew_result(queued.job_id, queued.write_id)
+
+
+def _forget_ends(again: list[QueuedWrite]) -> None:
+    """They are pending once more: nobody is to be told of the end of an earlier try."""
+    from pipeline import completion
+
+    completion.forget_results([write.job_id for write in again])
+    events.publish()
 
 
 def queue_many(requests: Sequence[WriteRequest]) -> list[QueuedWrite]:
     """Store writes in one transaction, and send one message a chunk after the commit."""
     _log_differing_cids(requests)
     queued = queueing.queue(requests)
+    again = [write for write in queued if write.duplicate and write.needs_message]
+    if again:
+        _after_commit(again, _forget_ends)
     _after_commit([write for write in queued if write.needs_message], _send)
     return queued
 

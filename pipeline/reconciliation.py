@@ -53,7 +53,7 @@ def reconcile() -> None:
     for cause_id in dead_letters.causes_not_alerted(created_before=time.time() - LOST_AFTER_SECONDS):
         messages.send("dead_letter", cause_id)
     _replay_after_outage()
-    events.publish_left()
+    events.publish()
 
 
 def _epoch_since(client: redis.Redis) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline import messages
+from pipeline import events, messages
 from pipeline.completion import forget_results
 from pipeline.ledger import dead_letters, journal, recovery
 
@@ -14,4 +14,5 @@ def replay(write_ids: Sequence[int], *, resolution: str, actor: str = journal.PI
     moved = dead_letters.requeue(write_ids, resolution=resolution, actor=actor)
     forget_results(recovery.jobs_of(moved))  # the old failure is not what anybody waits for
     messages.verify_again(moved)
+    events.publish()
     return len(moved)

@@ -8,10 +8,7 @@ from dataclasses import dataclass
 from pipeline.database import transaction
 from pipeline.ledger import metadata, outbox
 from pipeline.ledger.sql import locked
-from pipeline.models import Batch, BatchState, Outbox, State, Write
-
-#: What an event is called, and of what all its jobs have in common (`pipeline.events`).
-COMPLETED = "completed"
+from pipeline.models import Batch, BatchState, State, Write
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,24 +22,13 @@ class ConfirmedWrite:
     own_message: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Confirmed:
-    """What one call has confirmed, and the events of it that are to be published."""
-
-    writes: list[ConfirmedWrite]
-    events: list[Outbox]
-
-    def __bool__(self) -> bool:
-        return bool(self.writes)
-
-
 @transaction
-def confirm(batch_id: int) -> Confirmed:
+def confirm(batch_id: int) -> list[ConfirmedWrite]:
     """Confirm the members of a settled batch; returns those that this call has confirmed."""
     query = Batch.select().where(Batch.id == batch_id, Batch.state == BatchState.SETTLED)
     batch: Batch | None = locked(query).first()
     if batch is None:
-        return Confirmed([], [])
+        return []
     now = time.time()
     rows = (
         Write.update(state=State.CONFIRMED, updated_at=now, finished_at=now, due_at=None)
@@ -58,15 +44,12 @@ def confirm(batch_id: int) -> Confirmed:
         confirmed_at=now,
     )
     Batch.update(state=BatchState.CONFIRMED, confirmed_at=now).where(Batch.id == batch_id).execute()
-    jobs = [(write.job_id, write.credential_id) for write in confirmed]
-    return Confirmed(
-        confirmed,
-        outbox.add(
-            COMPLETED,
-            jobs,
-            transaction_hash=batch.transaction_hash,
-            block_number=batch.block_number,
-            merkle_root=batch.merkle_root,
-            mock=bool(batch.mock),
-        ),
+    outbox.add(
+        "completed",
+        [(write.job_id, write.credential_id) for write in confirmed],
+        transaction_hash=batch.transaction_hash,
+        block_number=batch.block_number,
+        merkle_root=batch.merkle_root,
+        mock=bool(batch.mock),
     )
+    return confirmed

@@ -1,47 +1,61 @@
 """Events on their way out: stored with what has happened, and gone once they were published.
 
-One row for all that one transition has moved. At least once: a process that dies after it has
-published, and before it has said so, lets them be published again.
+One row for all that one transition has moved. Their ids are in the order in which it became true for
+each job, and one process at a time publishes, the oldest first. At least once: a process that dies after
+it has published, and before it has said so, lets them be published again.
 """
 
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.database import transaction
-from pipeline.ledger.sql import chunks, locked
+import peewee as pw
+
+from pipeline.database import database, is_sqlite, transaction
+from pipeline.ledger import sql
+from pipeline.ledger.sql import chunks
 from pipeline.models import Outbox
 
-#: A row that somebody has claimed and not published for so many seconds is anybody's again.
+#: What somebody has claimed and not published for so many seconds is anybody's again.
 CLAIM_SECONDS = 15.0
 
 #: Jobs in one row, and rows that are claimed at once.
 JOBS, ROWS = 500, 20
 
+#: Key of the PostgreSQL advisory lock under which rows are claimed; SQLite has one writer anyway.
+LOCK = 7_230_116_002
 
-def add(event: str, jobs: Sequence[tuple[str, str]], **detail: Any) -> list[Outbox]:
-    """Store an event of these (job id, credential id), inside the transaction that makes it true."""
-    return [
+
+def add(event: str, jobs: Sequence[tuple[str, str]], **detail: Any) -> None:
+    """Store an event of these (job id, credential id), inside the transaction that makes it true.
+
+    After the rows of the jobs were changed: who changes them next has waited for that.
+    """
+    for part in chunks(jobs, JOBS):
         Outbox.create(event=event, jobs=json.dumps(part), detail=json.dumps(detail))
-        for part in chunks(jobs, JOBS)
-    ]
 
 
 @transaction
-def claim(*, stored_before: float) -> list[Outbox]:
-    """Take some of those that are to be published; the oldest first."""
-    now = time.time()
-    free = Outbox.claimed_at.is_null() | (Outbox.claimed_at < now - CLAIM_SECONDS)
-    query = Outbox.select(Outbox.id).where(free, Outbox.at < stored_before).order_by(Outbox.id).limit(ROWS)
-    ids = [row[0] for row in locked(query).tuples()]
-    Outbox.update(claimed_at=now).where(Outbox.id.in_(ids)).execute()
-    return list(Outbox.select().where(Outbox.id.in_(ids)).order_by(Outbox.id))
+def claim(*, published: Sequence[Outbox] = ()) -> list[Outbox]:
+    """Take the oldest rows, once those that are ``published`` are gone; none while somebody else has some.
+
+    Whoever has some asks again until there are none, so that what is refused here is not left.
+    """
+    if not is_sqlite():
+        database.execute_sql("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
+    if published:
+        Outbox.delete().where(Outbox.id.in_([row.id for row in published])).execute()
+    now = sql.now()
+    other, oldest = Outbox.alias(), Outbox.alias()
+    taken = other.select(other.id).where(other.claimed_at > now - CLAIM_SECONDS)
+    free = oldest.select(oldest.id).order_by(oldest.id).limit(ROWS)
+    query = Outbox.update(claimed_at=now).where(Outbox.id.in_(free), ~pw.fn.EXISTS(taken)).returning(Outbox)
+    return sorted(query.execute(), key=lambda row: row.id)
 
 
 @transaction
-def done(rows: Sequence[Outbox]) -> None:
-    """They are published."""
-    Outbox.delete().where(Outbox.id.in_([row.id for row in rows])).execute()
+def give_back(rows: Sequence[Outbox]) -> None:
+    """They could not be published."""
+    Outbox.update(claimed_at=None).where(Outbox.id.in_([row.id for row in rows])).execute()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from pipeline import incidents
+from pipeline import events, incidents
 from pipeline.errors import FinalBlockRemoved
 from pipeline.ledger import finality
 from pipeline.ledger.finality import Place
@@ -27,6 +27,7 @@ def look(view: View, watched: list[Place]) -> None:
                 "a reorg took the block of a confirmed batch away", extra={"batch_id": place.batch_id}
             )
             finality.unconfirm(place)
+            events.publish()
     finality.mark_final([place.batch_id for place in watched if _is_final(place, view)])
     _look_at_final_ones(view)
 
@@ -55,6 +56,7 @@ def _look_at_final_ones(view: View) -> None:
     incidents.report(error, subject=f"{view.chain_id}:{lowest.block_hash}", level="fatal", over=True)
     for place in gone:
         finality.unconfirm(place)
+        events.publish()
 
 
 def _gone(places: list[Place], view: View) -> list[Place]:

@@ -11,25 +11,21 @@ import pytest
 import redis
 
 import pipeline.actors  # noqa: F401 - results and messages go through the broker
-from pipeline import completion, events
+from pipeline import completion, events, verification
+from pipeline.errors import NodeUnreachable
 from pipeline.events import subscribe
-from pipeline.ledger import dead_letters, finality, outbox
+from pipeline.ledger import batches, dead_letters, finality, outbox
 from pipeline.ledger.finality import Place
-from pipeline.models import Outbox, Write
+from pipeline.models import Journal, Outbox, State, Write
 from pipeline.settings import get_settings
 from tests.ledger import MINED, Rows, confirmed, failed, settled
+from tests.racing import in_threads
 from tests.waiting import until
 
 
 def heard(*, after: str | None = "0") -> list[dict[str, Any]]:
     """All that is kept after that id."""
     return list(subscribe(after=after, idle_seconds=0.1))
-
-
-@pytest.fixture
-def left(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a sweep publish at once what others have left."""
-    monkeypatch.setattr(events, "LEFT_AFTER_SECONDS", -1.0)
 
 
 def job(rows: Rows) -> tuple[str, str]:
@@ -52,12 +48,12 @@ def test_completed_at_once(client: Any, caplog: pytest.LogCaptureFixture) -> Non
     assert f"completed: {credential_id}" in caplog.messages
 
 
-def test_failed_and_pending_again(client: Any, left: None) -> None:
+def test_failed_and_pending_again(client: Any) -> None:
     """A dead letter, its replay, and a reorg: each is told, with its reason."""
     dead, gone = failed(), confirmed()
     dead_letters.requeue([dead.write_id], resolution="replayed")
     finality.unconfirm(Place(gone.batch_id, MINED.block_number, MINED.block_hash))
-    events.publish_left()
+    events.publish()
     told = [(e["event"], e["job_id"], e.get("error") or e.get("reason")) for e in heard()]
     assert told == [
         ("failed", job(dead)[0], "NodeUnreachable"),
@@ -67,18 +63,18 @@ def test_failed_and_pending_again(client: Any, left: None) -> None:
     ]
 
 
-def test_what_is_rolled_back_is_not_told(client: Any, left: None) -> None:
+def test_what_is_rolled_back_is_not_told(client: Any) -> None:
     """The event is stored in the transaction that makes it true."""
     from pipeline.database import database
 
     with database.atomic() as transaction:
         failed()
         transaction.rollback()
-    events.publish_left()
+    events.publish()
     assert heard() == []
 
 
-def test_redis_away(client: Any, left: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_redis_away(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Told once it is back, once."""
     rows = settled()
     with monkeypatch.context() as away:
@@ -87,19 +83,61 @@ def test_redis_away(client: Any, left: None, monkeypatch: pytest.MonkeyPatch) ->
         completion.complete(rows.batch_id)
     get_settings.cache_clear()
     assert Outbox.select().count() == 1
-    events.publish_left()
-    events.publish_left()
+    events.publish()
+    events.publish()
     assert len(heard()) == 1
 
 
-def test_a_process_that_died_with_its_claim(client: Any, left: None) -> None:
-    """After a while it is anybody's again; two that publish at once do not take the same."""
+def test_a_process_that_died_with_its_claim(client: Any) -> None:
+    """While it may live nobody publishes, what came later neither; after a while all is anybody's again."""
     failed()
-    assert len(outbox.claim(stored_before=2**40)) == 1
-    assert outbox.claim(stored_before=2**40) == []
+    assert len(outbox.claim()) == 1
+    completion.complete(settled().batch_id)
+    assert heard() == []
     Outbox.update(claimed_at=Outbox.claimed_at - outbox.CLAIM_SECONDS - 1).execute()
-    events.publish_left()
-    assert [event["event"] for event in heard()] == ["failed"]
+    events.publish()
+    assert [event["event"] for event in heard()] == ["failed", "completed"]
+
+
+def test_what_comes_while_others_are_published(client: Any) -> None:
+    """Whoever is at it goes on until nothing is left: the second one has nothing to do."""
+    failed()
+    mine = outbox.claim()
+    failed()
+    assert outbox.claim() == []
+    assert len(outbox.claim(published=mine)) == 1
+
+
+def test_in_the_order_in_which_it_became_true(client: Any) -> None:
+    """A job that failed, was replayed and is completed a moment later: the last event is the truth."""
+    from pipeline import replaying
+
+    rows = failed()
+    replaying.replay([rows.write_id], resolution="replayed")
+    verification.verify([rows.write_id])
+    batch_id = Write.get_by_id(rows.write_id).batch_id
+    assert batches.submit_mock(batch_id)
+    completion.complete(batch_id)
+    assert [event["event"] for event in heard()] == ["failed", "pending", "completed"]
+
+
+def test_ten_publish_at_once(client: Any) -> None:
+    """Each event once, each job's in its order."""
+    rows = [failed() for _ in range(5)]
+
+    def turn(_: int) -> None:
+        for row in rows:
+            if dead_letters.requeue([row.write_id], resolution="replayed"):
+                dead_letters.bury([row.write_id], NodeUnreachable("gone"), state=State.QUEUED, stage="s")
+            events.publish()
+
+    in_threads(10, turn)
+    events.publish()
+    told = heard()
+    assert len({event["key"] for event in told}) == len(told) == 5 + 2 * Journal.select().count()
+    for row in rows:
+        mine = [event["event"] for event in told if event["job_id"] == job(row)[0]]
+        assert mine == ["failed", *["pending", "failed"] * (len(mine) // 2)]
 
 
 def test_from_where_one_has_stopped(client: Any) -> None:
@@ -117,7 +155,8 @@ def test_the_stream_is_capped(client: Any, redis_url: str, monkeypatch: pytest.M
     monkeypatch.setattr(events, "KEPT", 100)
     jobs = [(f"j{number}", f"c{number}") for number in range(500)]
     for _ in range(2):
-        events.publish(outbox.add("failed", jobs, error="E", stage="s"))
+        outbox.add("failed", jobs, error="E", stage="s")
+        events.publish()
     with redis.Redis.from_url(redis_url) as connection:
         assert 100 <= connection.xlen(events.STREAM) <= 300
     assert heard()[-1]["job_id"] == "j499"
@@ -139,7 +178,8 @@ def listener(client: Any) -> Iterator[list[dict[str, Any]]]:
     thread = threading.Thread(target=listen)
     thread.start()
     yield found
-    events.publish(outbox.add("over", [("", "")]))
+    outbox.add("over", [("", "")])
+    events.publish()
     thread.join(timeout=20)
     assert not thread.is_alive()
     over.set()
