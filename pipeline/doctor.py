@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from peewee import PeeweeException
+from peewee import PeeweeException, fn
 from redis import RedisError
 
 from pipeline import queues
@@ -15,15 +15,19 @@ from pipeline.database import database, is_sqlite
 from pipeline.errors import PipelineError
 from pipeline.ledger import chains, control, incidents
 from pipeline.limiter import chain_write_limiter
-from pipeline.models import Batch, BatchState, State, Write
+from pipeline.models import Batch, BatchState, DeadLetter, State, Transaction, Write
+from pipeline.reconciliation import BACKLOG
 from pipeline.redis_client import connect
 from pipeline.settings import get_settings, mask_url
 
 #: A clock that is further from Redis's is bad; seconds.
 CLOCK_TOLERANCE_SECONDS = 2.0
 
-#: A pending write that nothing has touched for longer is stuck; seconds.
+#: What is due, and not held up by anything that is known, is stuck when it waits for longer; seconds.
 STUCK_AFTER_SECONDS = 600.0
+
+#: The message of what is settled has left for longer; seconds.
+NOT_JUST_NOW_SECONDS = 5.0
 
 Check = Callable[[], str]
 
@@ -92,12 +96,50 @@ def _clock() -> str:
 
 
 def _stuck() -> str:
-    old = Write.select().where(
-        Write.state.in_(State.PENDING), Write.updated_at < time.time() - STUCK_AFTER_SECONDS
-    )
-    if count := old.count():
-        raise Bad(f"{count} pending writes were not touched for {STUCK_AFTER_SECONDS:.0f} s")
+    """Behind a backlog that moves, paused, held or delayed is not stuck; `settle` watches what is sent."""
+    since = time.time() - STUCK_AFTER_SECONDS
+    queries = {
+        "to be verified": _unverified(since),
+        "to be written": _unwritten(since),
+        "to be confirmed": _unconfirmed(since),
+    }
+    found = [f"{count} {name}" for name, query in queries.items() if query and (count := query.count())]
+    if found:
+        raise Bad(f"for more than {STUCK_AFTER_SECONDS:.0f} s: {', '.join(found)}")
     return "none"
+
+
+def _unverified(since: float) -> Any:
+    """Writes that nobody has begun for so long, but for a backlog of which others were done meanwhile."""
+    with connect() as client:
+        backlog = queues.load(client, "hash_verify", queues.URGENT).waiting >= BACKLOG
+    if backlog and any(_newest_is_since(model, since) for model in (Batch, DeadLetter)):
+        return None
+    due = Write.due_at.is_null() | (Write.due_at < since)
+    return Write.select().where(Write.state == State.QUEUED, Write.updated_at < since, due)
+
+
+def _unwritten(since: float) -> Any:
+    """Batches that were due for so long, while nothing was written at all."""
+    if get_settings().blockchain_mock_enabled or control.is_paused() or incidents.holding() is not None:
+        return None
+    if _newest_is_since(Transaction, since):
+        return None
+    return Batch.select().where(Batch.state.in_(BatchState.WAITING), Batch.size > 0, Batch.due_at < since)
+
+
+def _unconfirmed(since: float) -> Any:
+    """Batches that were settled a while ago, or again and again."""
+    return Batch.select().where(
+        Batch.state == BatchState.SETTLED,
+        Batch.submitted_at < since,
+        Batch.sent_at < time.time() - NOT_JUST_NOW_SECONDS,
+    )
+
+
+def _newest_is_since(model: Any, since: float) -> bool:
+    newest = model.select(model.created_at).order_by(model.id.desc()).tuples().first()
+    return newest is not None and newest[0] > since
 
 
 def _messages() -> str:
@@ -105,7 +147,7 @@ def _messages() -> str:
         found = queues.unacked(client)
     told = f"{found.living_workers} workers, {found.count} under way"
     if found.count:
-        told += f", the oldest for {found.oldest_seconds:.0f} s"
+        told += f", the oldest sent {found.oldest_seconds:.0f} s ago"
     if found.of_dead and not found.living_workers:
         raise Bad(f"{told}; {found.of_dead} of dead workers, and nobody to take them up")
     return told
@@ -115,7 +157,8 @@ def _lag() -> str:
     """How long the next write of each kind has waited."""
     now = time.time()
     due = Write.due_at.is_null() | (Write.due_at < now)
-    queued = Write.select(Write.queued_at).where(Write.state == State.QUEUED, due).order_by(Write.id)
+    asked_at = fn.COALESCE(Write.due_at, Write.requested_at, Write.queued_at)
+    queued = Write.select(asked_at).where(Write.state == State.QUEUED, due).order_by(Write.id)
     ready = Batch.select(Batch.due_at).where(
         Batch.state.in_(BatchState.WAITING), Batch.size > 0, Batch.due_at < now
     )
