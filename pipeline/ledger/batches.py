@@ -93,7 +93,7 @@ def fail_attempt(
     if batch is None or batch.retrying:
         return FailedAttempt(None, None)
     if batch.merkle_root is not None:  # signed for before: it pays no attempts, and never fails for this
-        _wait(batch_id, batch.size, error, min_backoff_ms)
+        _wait(batch_id, batch.size, error, min_backoff_ms, for_ever=True)
         return FailedAttempt(min_backoff_ms, None)
     members = rows(Write.select(Write.id, Write.attempts).where(Write.batch == batch_id))
     dead = [write_id for write_id, attempts in members if error.permanent or attempts >= max_attempts]
@@ -109,12 +109,14 @@ def fail_attempt(
     return FailedAttempt(delay_ms, cause)
 
 
-def _wait(batch_id: int, size: int, error: PipelineError, delay_ms: int) -> None:
+def _wait(batch_id: int, size: int, error: PipelineError, delay_ms: int, *, for_ever: bool = False) -> None:
+    """``for_ever``: as often as it takes, so that the journal need not have each time."""
     due_at = time.time() + delay_ms / 1000
     Batch.update(
         state=BatchState.FULL, size=size, due_at=due_at, sent_at=due_at, retrying=True, reason=error.code
     ).where(Batch.id == batch_id).execute()
-    journal.note(journal.ATTEMPT_FAILED, batch_id=batch_id, detail=f"{error.code}: {error.message}")
+    detail = f"{error.code}: {error.message}"
+    journal.note(journal.ATTEMPT_FAILED, batch_id=batch_id, detail=detail, once=for_ever)
     Write.update(due_at=due_at, updated_at=time.time()).where(
         Write.batch == batch_id, Write.state == State.VERIFIED
     ).execute()

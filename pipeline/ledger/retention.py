@@ -75,8 +75,10 @@ def _purge(state: str, after: Place, last: Place) -> tuple[list[str], Place | No
     gone = rows(
         Write.update(purged_at=time.time())
         .where(Write.id.in_([row[1] for row in chosen]), Write.state == state, Write.purged_at.is_null())
-        .returning(Write.id, Write.job_id)
+        .returning(Write.id, Write.job_id, Write.batch)
     )
-    DeadLetter.delete().where(DeadLetter.write.in_([row[0] for row in gone])).execute()
-    journal.forget([row[0] for row in gone])
+    ids = [row[0] for row in gone]
+    letters = rows(DeadLetter.delete().where(DeadLetter.write.in_(ids)).returning(DeadLetter.batch_id))
+    batch_ids = {row[2] for row in gone} | {row[0] for row in letters}
+    journal.forget(ids, [batch_id for batch_id in batch_ids if batch_id is not None])
     return [row[1] for row in gone], chosen[-1]

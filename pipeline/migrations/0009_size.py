@@ -25,6 +25,7 @@ INDEXES = {
     "batches_final": "batches (chain_id, block_number, id) WHERE final_at IS NOT NULL",
     "dead_letters_of_write": "dead_letters (write_id)",
     "dead_letters_of_cause": "dead_letters (cause_id)",
+    "dead_letters_of_batch": "dead_letters (batch_id) WHERE batch_id IS NOT NULL",
     "dead_letters_replayable": "dead_letters (id) WHERE resolved_at IS NULL AND replayable",
 }
 
