@@ -181,7 +181,7 @@ def _new_row(
         "attempts": 0,
         "queued_at": now,
         "updated_at": now,
-        "sent_at": now,
+        "sent_at": due_at or now,
         "due_at": due_at,
     }
 
