@@ -6,8 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 from pipeline.chain.client import ChainClient
+from pipeline.hashing import document_hash
 from pipeline.settings import Settings
 from tests.servers.anvil import Anvil
+
+#: A document, its hash, the hash of another, and the CID of something else.
+DOCUMENT = {"name": "Ada", "grade": 1.0}
+HASH = document_hash(DOCUMENT)
+OTHER_HASH = "ab" * 32
+CID = "QmbWqxBEKC3P8tqsKc98xmWNzrzDtRLMiMPL8wBuTGsMnR"
 
 
 def document(number: int) -> dict[str, Any]:

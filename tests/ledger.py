@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import chain
 from typing import Any
 
 from pipeline.chain.transaction import PreparedTransaction
 from pipeline.database import database
-from pipeline.errors import NodeUnreachable
+from pipeline.errors import NodeUnreachable, TransactionReverted
 from pipeline.intake import WriteRequest
 from pipeline.ledger import batches, dead_letters, queueing, retention, transactions, verification
 from pipeline.ledger.batches import Account
 from pipeline.ledger.confirmation import confirm
 from pipeline.ledger.transactions import Mined
-from pipeline.models import Batch, Credential, Table, Transaction, Write
+from pipeline.models import Batch, Credential, State, Table, Transaction, Write
 
 ACCOUNT = Account(31337, "0x" + "01" * 20, "0x" + "02" * 20)
 MINED = Mined(
     block_number=7, block_hash="0x07", block_time=1.5, gas_used=50_000, gas_price_wei=10**9, confirmations=1
 )
+
+#: Of an attempt that fails: its stage, and how often and how soon it is made again.
+FAILING: dict[str, Any] = {"stage": "a stage", "max_attempts": 3, "min_backoff_ms": 5000}
+REVERTED = TransactionReverted("status 0")
+UNREACHABLE = NodeUnreachable("no answer")
 
 
 @dataclass(frozen=True)
@@ -95,6 +102,15 @@ def anchored(batch_id: int) -> Batch:
     return batch
 
 
+def finish_all() -> None:
+    """Take all that is queued to its end, without workers."""
+    ids = [row[0] for row in Write.select(Write.id).where(Write.state == State.QUEUED).tuples()]
+    verification.begin(ids)
+    [batch_id] = verification.join(ids, [], lane="normal", max_size=len(ids), linger_seconds=0)
+    assert batches.submit_mock(batch_id)
+    assert confirm(batch_id)
+
+
 def failed() -> Rows:
     """One that is a dead letter."""
     rows = verified()
@@ -120,6 +136,13 @@ def purge_completed(*, finished_before: float, keep_newest: int = 0) -> list[str
     """The job ids of all completed writes that one run of retention purges."""
     chunks = retention.purge_completed(finished_before=finished_before, keep_newest=keep_newest)
     return [job_id for chunk in chunks for job_id in chunk]
+
+
+def purge(rows: Rows) -> Sequence[str]:
+    """Purge whatever has ended."""
+    later = time.time() + 1
+    failures = retention.purge_failed(finished_before=later)
+    return purge_completed(finished_before=later) + list(chain.from_iterable(failures))
 
 
 def everything() -> dict[str, list[tuple[Any, ...]]]:

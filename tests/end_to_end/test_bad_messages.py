@@ -17,11 +17,10 @@ from pipeline.embedded.workers import Workers
 from pipeline.hashing import document_hash
 from pipeline.models import Credential, DeadLetter, Write
 from pipeline.settings import get_settings
+from tests.databases import on_sqlite
 from tests.issuer import document, queue_documents
 from tests.servers.kent import Kent
 from tests.waiting import until
-
-on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ from pipeline.queues import HEARTBEAT_TIMEOUT_MS
 from tests import ledger
 from tests.issuer import chain_variables, completed, document, queue_documents
 from tests.servers.anvil import Anvil
-from tests.servers.fault_proxy import Fault, FaultProxy
+from tests.servers.fault_proxy import FaultProxy
+from tests.servers.faults import Fault
 from tests.truth import assert_truthful
 from tests.waiting import until
 from tests.workers import nothing_is_unacked, stopped

@@ -52,13 +52,6 @@ class Sender:
         return self.rpc.broadcast(self.raw(**fields))
 
 
-@pytest.fixture(params=["anvil", "evm_server"])
-def server(request: pytest.FixtureRequest) -> Anvil | EvmServer:
-    """Each kind of node."""
-    found: Anvil | EvmServer = request.getfixturevalue(request.param)
-    return found
-
-
 @pytest.fixture
 def sender(server: Anvil | EvmServer) -> Sender:
     """A fresh account on each kind of node."""

@@ -30,14 +30,6 @@ from pipeline.settings import Settings
 from tests.chain import AnyServer, mined, new_client, registered
 from tests.servers.anvil import Anvil
 
-
-@pytest.fixture(params=["anvil", "evm_server"])
-def server(request: pytest.FixtureRequest) -> AnyServer:
-    """Each kind of node."""
-    found: AnyServer = request.getfixturevalue(request.param)
-    return found
-
-
 # --- deploy, anchor, read ------------------------------------------------------------------------
 
 

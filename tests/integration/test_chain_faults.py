@@ -2,7 +2,7 @@
 `pipeline.chain.answers` says, also in geth's words and with geth's strictness.
 
 The way itself (hanging, garbage, every HTTP status, Retry-After in all its forms, half of an answer)
-is in ``test_chain_rpc.py``; the words of other nodes are in ``unit/test_chain_answers.py``.
+is in ``chain_rpc/``; the words of other nodes are in ``unit/test_chain_answers.py``.
 """
 
 from __future__ import annotations

@@ -17,13 +17,6 @@ from tests.servers.fault_proxy import FaultProxy
 OTHER_CHAIN = "0x" + "11" * 32
 
 
-@pytest.fixture(params=["anvil", "evm_server"])
-def server(request: pytest.FixtureRequest) -> AnyServer:
-    """Each kind of node."""
-    found: AnyServer = request.getfixturevalue(request.param)
-    return found
-
-
 @pytest.fixture
 def proxy(anvil: Anvil, start_fault_proxy: Callable[..., FaultProxy]) -> FaultProxy:
     """A proxy before the test's anvil."""

@@ -9,14 +9,13 @@ from typing import Any
 import pytest
 
 from pipeline import status
-from pipeline.errors import HashMismatch, NodeUnreachable, PipelineError, TransactionReverted
+from pipeline.errors import HashMismatch, PipelineError, TransactionReverted
 from pipeline.ledger import batches, dead_letters, verification
 from pipeline.ledger.attempts import FailedAttempt
 from pipeline.models import Batch, BatchState, Credential, State, Write
-from tests.ledger import queue
+from tests.ledger import UNREACHABLE, queue
 
 THREE: dict[str, Any] = {"max_attempts": 3, "min_backoff_ms": 5000}
-UNREACHABLE = NodeUnreachable("no answer")
 
 #: Seconds to wait after the first and after the second attempt.
 GAPS = [(5.0, 10.0), (10.0, 20.0)]

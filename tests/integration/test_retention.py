@@ -1,4 +1,5 @@
-"""Promise: what is old leaves counts, lists, timeline and Redis; it can still be asked for and proved."""
+"""Promise: what has ended and is old leaves counts, lists, timeline and Redis; it can still be asked for and
+proved."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from pipeline.ledger import dead_letters
 from pipeline.merkle import leaf_hash, verify
 from pipeline.models import DeadLetter, Journal, Write
 from tests.issuer import queue_documents
-from tests.ledger import failed
+from tests.ledger import STATES, confirmed, everything, failed, purge, purge_completed
 
 DAY = 86_400.0
 
@@ -99,3 +100,22 @@ def test_results_leave_redis(client: Any, redis_url: str) -> None:
         assert connection.keys("dramatiq-results:*") == []
     assert removed() == (0, 0)
     assert DeadLetter.select().count() == 0
+
+
+def test_purge_keeps_the_newest(ledger: str) -> None:
+    """Beyond the newest n all go; of those within, what is too old."""
+    ids = [confirmed().write_id for _ in range(5)]
+    for age, write_id in enumerate(reversed(ids)):
+        Write.update(finished_at=1000 - age).where(Write.id == write_id).execute()
+    job_ids = [Write.get_by_id(write_id).job_id for write_id in ids]
+    assert purge_completed(finished_before=0, keep_newest=3) == job_ids[:2]
+    assert purge_completed(finished_before=0, keep_newest=3) == []
+    assert purge_completed(finished_before=999, keep_newest=3) == [job_ids[2]]
+
+
+def test_purge_leaves_what_is_pending(ledger: str) -> None:
+    """However old it is."""
+    rows = [STATES[state]() for state in ("queued", "verified", "written", "settled")]
+    before = everything()
+    purge(rows[0])
+    assert everything() == before

@@ -32,7 +32,7 @@ from pipeline.ledger import (
     verification,
 )
 from pipeline.models import State, Tree, Write
-from pipeline.settings import get_settings
+from tests.databases import use_url
 from tests.filling import Kind, fill, fill_kind
 from tests.ledger import ACCOUNT, anchored, queue
 
@@ -67,7 +67,7 @@ def template(request: pytest.FixtureRequest, postgres_server: PostgresServer) ->
     """The name of a database that is filled once and then copied, and what is in it."""
     name = f"size_{uuid4().hex}"
     with pytest.MonkeyPatch.context() as patch:
-        use_database(postgres_server.create_database(name), patch)
+        use_url(postgres_server.create_database(name), patch)
         made = fill(1_000_000 if request.config.getoption("--full-size") else 50_000)
         anchored(Write.get(Write.credential_id == "verified-1").batch_id)
         database.execute_sql("VACUUM ANALYZE")
@@ -82,18 +82,11 @@ def filled(
 ) -> Iterator[Made]:
     """How many writes there are of each kind; ``verified-0`` to ``-999`` are in one batch that is through."""
     name, made = f"test_{uuid4().hex}", template[1]
-    use_database(postgres_server.create_database(name, template=template[0]), monkeypatch)
+    use_url(postgres_server.create_database(name, template=template[0]), monkeypatch)
     status.tree_of.cache_clear()
     yield made
     database.close_all()
     postgres_server.drop_database(name)
-
-
-def use_database(url: str, patch: pytest.MonkeyPatch) -> None:
-    """Make it the project's."""
-    patch.setenv("DATABASE_URL", url)
-    get_settings.cache_clear()
-    database.close_all()
 
 
 @pytest.fixture

@@ -12,91 +12,18 @@ import socket
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from pipeline.chain.loading import load_web3
+from tests.servers.faults import Fault, LateReply, LostReply, Plan, Refusal, Replaced, When
 from tests.servers.sent import Sent, decode, pays_more
 from tests.servers.upstream import GETH_CODE, Answer, Upstream, refusal
 
 SEND = "eth_sendRawTransaction"
-#: A fault for this "method" meets every request.
-ANY = "*"
 #: What geth says of an unknown method.
 NO_SUCH_METHOD = -32601
-
-When = Callable[[Sequence[Any]], bool]
-
-
-@dataclass(eq=False)
-class Fault:
-    """What happens to the requests of one method; made by the methods of `FaultProxy`."""
-
-    method: str
-    #: How many requests it meets (None: all), after it has let ``skip`` of them pass.
-    times: int | None
-    skip: int
-    when: When | None
-    #: How many it has met so far.
-    used: int = 0
-    #: Set when it meets the first one; for a reply that is held: when the node has answered.
-    happened: threading.Event = field(default_factory=threading.Event)
-    #: Until then a held reply is held.
-    released: threading.Event = field(default_factory=threading.Event)
-
-    def end(self) -> None:
-        """Meet no more requests, and let go what is held."""
-        self.times = self.used
-        self.released.set()
-
-    def takes(self, requests: Sequence[Answer]) -> bool:
-        """Whether it meets one of these, which counts as one."""
-        if self.times is not None and self.used >= self.times:
-            return False
-        if not any(map(self._fits, requests)):
-            return False
-        if self.skip:
-            self.skip -= 1
-            return False
-        self.used += 1
-        return True
-
-    def _fits(self, request: Answer) -> bool:
-        params = request.get("params", [])
-        return self.method in (ANY, request["method"]) and (self.when is None or self.when(params))
-
-
-@dataclass(eq=False)
-class Refusal(Fault):
-    """No node is asked: an HTTP status, or (None) the connection is closed."""
-
-    status: int | None = None
-    headers: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(eq=False)
-class LateReply(Fault):
-    """The node has answered, the client waits: for so long, or (None) until `Fault.end`."""
-
-    seconds: float | None = None
-
-
-@dataclass(eq=False)
-class LostReply(Fault):
-    """The node has answered, the client gets ``share`` of the bytes; ``broken``: and a closed connection."""
-
-    share: float = 0.0
-    broken: bool = True
-
-
-@dataclass(eq=False)
-class Replaced(Fault):
-    """Another answer in place of the node's, which is asked all the same where ``forward``."""
-
-    answer: Answer = field(default_factory=dict)
-    forward: bool = False
 
 
 class FaultProxy:
@@ -276,19 +203,19 @@ class FaultProxy:
             self._faults.append(fault)
         return fault
 
-    def plan(self, requests: Sequence[Answer]) -> _Plan:
+    def plan(self, requests: Sequence[Answer]) -> Plan:
         """Count the requests, and choose the upstream and the faults that they meet."""
         with self._lock:
             self.http_requests += 1
             self.counts.update(request["method"] for request in requests)
             refusal = self._first(Refusal, requests)
             if refusal:
-                return _Plan(self.upstreams[self.current], refusal=refusal)
+                return Plan(self.upstreams[self.current], refusal=refusal)
             upstream = self.upstreams[self.current]
             if self.alternate:
                 self.current = (self.current + 1) % len(self.upstreams)
             replaced = [self._first(Replaced, [request]) for request in requests]
-            return _Plan(
+            return Plan(
                 upstream, None, replaced, self._first(LateReply, requests), self._first(LostReply, requests)
             )
 
@@ -307,7 +234,7 @@ class FaultProxy:
             if request["method"] == SEND and (sent := decode(request["params"][0])):
                 self.sent.append(sent[1])
 
-    def answers(self, requests: Sequence[Answer], plan: _Plan) -> list[Answer]:
+    def answers(self, requests: Sequence[Answer], plan: Plan) -> list[Answer]:
         """The answers to the requests, with the faults of the plan in their places. Raises `OSError`."""
         found: list[Answer | None] = [None] * len(requests)
         reads = []
@@ -357,17 +284,6 @@ class FaultProxy:
         if known and known.get("blockNumber"):
             return None  # mined: the node has to say that the nonce is used
         return refusal(request, "replacement transaction underpriced")
-
-
-@dataclass
-class _Plan:
-    """What happens to one HTTP request."""
-
-    upstream: Upstream
-    refusal: Refusal | None = None
-    replaced: Sequence[Replaced | None] = ()
-    late: LateReply | None = None
-    lost: LostReply | None = None
 
 
 class _Server(ThreadingHTTPServer):
@@ -434,7 +350,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._respond(refusal.status, b"the proxy was told to", refusal.headers)
 
-    def _pass_on(self, body: bytes, plan: _Plan) -> None:
+    def _pass_on(self, body: bytes, plan: Plan) -> None:
         if plan.late:
             plan.late.happened.set()
             plan.late.released.wait(plan.late.seconds)
