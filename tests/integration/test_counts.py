@@ -71,3 +71,17 @@ def test_the_sum_is_taken_now_and_then(ledger: str, monkeypatch: pytest.MonkeyPa
     counts.compact()
     assert WriteCount.select().count() == 2
     assert status.counts() == before
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_without_a_sweep_who_reads_sums_up(ledger: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No worker runs, or Redis is away, and intake goes on."""
+    monkeypatch.setattr(counts, "MAX_ROWS", 10)
+    monkeypatch.setattr(counts, "MAX_ROWS_READ", 15)
+    ids = queue(20)
+    for write_id in ids[:10]:
+        verification.begin([write_id])
+    assert WriteCount.select().count() > 15
+    before = status.counts()
+    assert WriteCount.select().count() == 2
+    assert status.counts() == before == listed()

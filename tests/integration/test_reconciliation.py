@@ -14,7 +14,7 @@ import redis
 from pipeline import messages
 from pipeline.actors import broker
 from pipeline.ledger import recovery
-from pipeline.models import Write
+from pipeline.models import Credential, Write
 from pipeline.reconciliation import reconcile
 from tests import ledger
 
@@ -57,3 +57,14 @@ def test_what_only_waits_is_not_sent_again(connection: redis.Redis, full_size: b
     Write.update(sent_at=time.time() - 1000).execute()
     reconcile()
     assert named(connection) == ids
+
+
+def test_a_delayed_send_is_not_sent_again_when_it_is_due(connection: redis.Redis) -> None:
+    """Its message leaves the delay queue then: it is not older than that."""
+    from pipeline.actors import hash_verify
+
+    Credential.create(id="c1", metadata="{}")
+    hash_verify.send_with_options(args=("c1", "ab" * 32), delay=3_600_000)
+    write = Write.get()
+    assert write.sent_at == write.due_at > time.time() + 3500
+    assert recovery.claim_writes("normal", sent_before=time.time()) == []

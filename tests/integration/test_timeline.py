@@ -8,8 +8,8 @@ from pipeline import deadletters, timeline
 from pipeline.errors import NodeUnreachable
 from pipeline.ledger import batches, control, dead_letters, finality, journal, retention, verification
 from pipeline.ledger.finality import Place
-from pipeline.models import DeadLetter, Journal, Write
-from tests.ledger import MINED, confirmed, failed, queued, verified
+from pipeline.models import Batch, BatchState, DeadLetter, Journal, State, Write
+from tests.ledger import FAILING, MINED, confirmed, failed, purge_completed, queued, verified, written
 from tests.racing import in_threads
 
 
@@ -82,3 +82,24 @@ def test_a_purge_takes_the_timeline(ledger: str, actor: str) -> None:
     assert len(list(retention.purge_failed(finished_before=2**40))) == 1
     kept = [row.actor for row in Journal.select().where(Journal.write_id == rows.write_id)]
     assert kept == [actor] * (actor != journal.PIPELINE)
+
+
+def test_an_outage_is_one_line_of_a_batch(ledger: str) -> None:
+    """One that is signed for is tried again every few seconds; its lines go with its last write."""
+    rows = written()
+    Batch.update(state=BatchState.FULL, due_at=0).execute()
+    Write.update(state=State.VERIFIED).execute()
+    for message in ("no answer", "no answer", "refused"):
+        assert batches.begin_attempt(rows.batch_id)
+        batches.fail_attempt(rows.batch_id, NodeUnreachable(message), **FAILING)
+        Batch.update(due_at=0).execute()
+    details = [row.detail for row in Journal.select().where(Journal.batch_id == rows.batch_id)]
+    assert details == ["NodeUnreachable: no answer", "NodeUnreachable: refused"]
+    Write.update(state=State.CONFIRMED, finished_at=1.0).execute()
+    other = queued()
+    Write.update(batch=rows.batch_id).where(Write.id == other.write_id).execute()
+    purge_completed(finished_before=2**40)
+    assert Journal.select().count() == 2
+    Write.update(state=State.CONFIRMED, finished_at=1.0).where(Write.id == other.write_id).execute()
+    purge_completed(finished_before=2**40)
+    assert Journal.select().count() == 0

@@ -9,9 +9,9 @@ import time
 import pytest
 import redis
 
-from pipeline.models import Write
+from pipeline.models import Batch, Transaction, Write
 from tests.command_line import Run, line
-from tests.ledger import queue
+from tests.ledger import queue, queued, settled, verified, written
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_doctor_shows_the_queue_at_a_glance(run: Run, redis_url: str) -> None:
         )
         connection.sadd("dramatiq:__acks__.w1.hash_verify.DQ", "m2")
     found = {check["name"]: check["detail"] for check in run("doctor", "--json").json["checks"]}
-    assert re.fullmatch(r"1 workers, 1 under way, the oldest for 7\d s", found["messages"])
+    assert re.fullmatch(r"1 workers, 1 under way, the oldest sent 7\d s ago", found["messages"])
     assert re.fullmatch(r"to be verified for 4\d s", found["lag"])
     assert found["limiter"] == "0 of 10 slots taken in the last 1 s"
     assert found["paused"].startswith("yes")
@@ -99,13 +99,44 @@ def test_doctor_with_everything_down(run: Run) -> None:
     assert "hidden" not in ended.out + ended.err
 
 
+def stuck(run: Run, **settings: str) -> str:
+    """What doctor says of stuck rows."""
+    [found] = [c for c in run("doctor", "--json", **settings).json["checks"] if c["name"] == "stuck rows"]
+    assert found["ok"] == (found["detail"] == "none")
+    return str(found["detail"])
+
+
 def test_doctor_finds_stuck_rows(run: Run) -> None:
-    """Pending, and untouched for long."""
-    queue(1)
+    """Due for long, and nothing moves: each stage by itself."""
+    for bring in (queued, verified, settled):
+        bring()
+    assert stuck(run, blockchain_mock_enabled="false") == "none"
     Write.update(updated_at=1.0).execute()
-    ended = run("doctor", "--json")
-    assert ended.code == 1
-    assert [check["name"] for check in ended.json["checks"] if not check["ok"]] == ["stuck rows"]
+    Batch.update(due_at=1.0, submitted_at=1.0, sent_at=1.0).execute()
+    Transaction.update(created_at=1.0).execute()
+    assert stuck(run, blockchain_mock_enabled="false") == (
+        "for more than 600 s: 1 to be verified, 1 to be written, 1 to be confirmed"
+    )
+    assert run("doctor").code == 1
+
+
+def test_what_is_explained_is_not_stuck(run: Run, redis_url: str) -> None:
+    """Delayed, paused, behind a backlog that moves, or among chain writes that go on."""
+    waits, batch = queued(), verified()
+    Write.update(updated_at=1.0).execute()
+    Batch.update(due_at=1.0).execute()
+    Write.update(due_at=time.time() + 60).where(Write.id == waits.write_id).execute()
+    run("pause")
+    assert stuck(run, blockchain_mock_enabled="false") == "none"
+    run("resume")
+    assert stuck(run, blockchain_mock_enabled="false").endswith("s: 1 to be written")
+    written()
+    Write.update(updated_at=1.0, due_at=None).where(Write.id == waits.write_id).execute()
+    assert stuck(run, blockchain_mock_enabled="false").endswith("s: 1 to be verified")
+    with redis.Redis.from_url(redis_url) as connection:
+        connection.rpush("dramatiq:hash_verify", *range(10))
+    assert stuck(run, blockchain_mock_enabled="false") == "none"
+    assert Batch.get_by_id(batch.batch_id).state == "full"
 
 
 @pytest.mark.parametrize(
