@@ -121,6 +121,39 @@ def test_in_the_order_in_which_it_became_true(client: Any) -> None:
     assert [event["event"] for event in heard()] == ["failed", "pending", "completed"]
 
 
+def test_many_that_were_left(client: Any) -> None:
+    """More than are claimed at once: the oldest first."""
+    for number in range(outbox.ROWS + 5):
+        outbox.add("failed", [(f"j{number}", "c")], error="E", stage="s")
+    events.publish()
+    assert [event["job_id"] for event in heard()] == [f"j{number}" for number in range(outbox.ROWS + 5)]
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_two_claim_at_once(client: Any) -> None:
+    """The second waits for the first to have its rows, and finds none to be had."""
+    from pipeline.database import database
+
+    claimed = threading.Event()
+
+    def is_waited_for() -> bool:
+        query = "SELECT COUNT(*) FROM pg_locks WHERE NOT granted"
+        return bool(database.execute_sql(query).fetchone()[0])
+
+    def claim(number: int) -> int:
+        if number:
+            claimed.wait(10)
+            return len(outbox.claim())
+        with database.atomic():
+            found = len(outbox.claim())
+            claimed.set()
+            until(is_waited_for, seconds=10, what="the second waits")
+        return found
+
+    failed()
+    assert in_threads(2, claim) == [1, 0]
+
+
 def test_ten_publish_at_once(client: Any) -> None:
     """Each event once, each job's in its order."""
     rows = [failed() for _ in range(5)]
