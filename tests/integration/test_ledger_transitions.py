@@ -151,7 +151,7 @@ def test_the_way_of_a_write(ledger: str) -> None:
     """Its state after each stage, and the credential's word of it."""
     rows = settled()
     assert Write.get_by_id(rows.write_id).state == State.WRITTEN
-    [done] = confirmation.confirm(rows.batch_id).writes
+    [done] = confirmation.confirm(rows.batch_id)
     write = Write.get_by_id(rows.write_id)
     assert (write.state, write.attempts, done.job_id) == (State.CONFIRMED, 1, write.job_id)
     own = json.loads(Credential.get_by_id(write.credential_id).metadata)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ class Sent(NamedTuple):
 
     ``answer``: "accepted", or the words of the refusal, the node's or those of strict replacements, also
     where the client was told something else, or nothing; None: no node was asked, or none answered.
+    ``at``: when it came by, in seconds of the monotonic clock.
     """
 
     hash: str
@@ -21,6 +23,7 @@ class Sent(NamedTuple):
     max_fee: int
     tip: int
     answer: str | None
+    at: float
 
 
 def decode(raw: str) -> tuple[str, Sent] | None:
@@ -36,7 +39,7 @@ def decode(raw: str) -> tuple[str, Sent] | None:
         sender = Account.recover_transaction(raw)
     except (rlp.DecodingError, BadSignature, ValidationError, ValueError, IndexError, TypeError):
         return None
-    return sender, Sent("0x" + keccak(data).hex(), nonce, max_fee, tip, None)
+    return sender, Sent("0x" + keccak(data).hex(), nonce, max_fee, tip, None, time.monotonic())
 
 
 def _numbers(data: bytes, fields: Sequence[bytes]) -> tuple[int, int, int]:
