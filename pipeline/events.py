@@ -85,30 +85,39 @@ def _order(id_: str) -> tuple[int, ...]:
 
 
 def publish() -> None:
-    """Publish all that is stored, in its order; call it once that is committed.
+    """Publish all that is stored, in its order; inside a transaction, once that is committed.
 
     What can not be published now, a sweep does later: Redis or the database is away, or another
     process is at it, and goes on until nothing is left.
     """
-    from redis import RedisError
-
+    from pipeline.database import database
     from pipeline.errors import DatabaseUnavailable
-    from pipeline.ledger import outbox
 
+    if database.in_transaction():
+        database.after_commit(publish)
+        return
     try:
-        rows = outbox.claim()
-        while rows:
-            try:
-                _add_to_stream(rows)
-            except RedisError as exc:
-                outbox.give_back(rows)
-                logger.warning("events are published later: %s", type(exc).__name__)
-                return
-            for row in rows:
-                _log(row)
-            rows = outbox.claim(published=rows)
+        _publish_all()
     except DatabaseUnavailable as exc:
         logger.warning("events are published later: %s", exc.message)
+
+
+def _publish_all() -> None:
+    from redis import RedisError
+
+    from pipeline.ledger import outbox
+
+    rows = outbox.claim()
+    while rows:
+        try:
+            _add_to_stream(rows)
+        except RedisError as exc:
+            outbox.give_back(rows)
+            logger.warning("events are published later: %s", type(exc).__name__)
+            return
+        for row in rows:
+            _log(row)
+        rows = outbox.claim(published=rows)
 
 
 def _add_to_stream(rows: Sequence[Outbox]) -> None:

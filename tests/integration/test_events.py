@@ -69,9 +69,21 @@ def test_what_is_rolled_back_is_not_told(client: Any) -> None:
 
     with database.atomic() as transaction:
         failed()
+        events.publish()
         transaction.rollback()
     events.publish()
     assert heard() == []
+
+
+def test_what_is_committed_is_told_then(client: Any) -> None:
+    """Whoever moves it inside a transaction of his own need not wait for a sweep."""
+    from pipeline.database import database
+
+    with database.atomic():
+        failed()
+        events.publish()
+        assert heard() == []
+    assert [event["event"] for event in heard()] == ["failed"]
 
 
 def test_redis_away(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
