@@ -57,20 +57,21 @@ def _newest(client: redis.Redis) -> str:
 
 def _read(client: redis.Redis, position: str, idle_seconds: float | None) -> Iterator[dict[str, Any]]:
     heard = time.monotonic()
+    block_seconds = BLOCK_SECONDS if idle_seconds is None else min(BLOCK_SECONDS, idle_seconds)
     with client:
         while idle_seconds is None or time.monotonic() - heard < idle_seconds:
-            found, position = _next(client, position)
+            found, position = _next(client, position, block_seconds)
             for id_, fields in found:
                 position, heard = id_.decode(), time.monotonic()
                 yield {"id": position, **json.loads(fields[b"event"])}
 
 
-def _next(client: redis.Redis, position: str) -> tuple[list[Any], str]:
+def _next(client: redis.Redis, position: str, block_seconds: float) -> tuple[list[Any], str]:
     """What is there after ``position``; from the beginning when Redis has lost its memory."""
     from redis import RedisError
 
     try:
-        answer: Any = client.xread({STREAM: position}, count=500, block=int(BLOCK_SECONDS * 1000))
+        answer: Any = client.xread({STREAM: position}, count=500, block=max(1, int(block_seconds * 1000)))
         if not answer and _order(_newest(client)) < _order(position):
             return [], "0"
     except RedisError as exc:
