@@ -78,9 +78,13 @@ class MerkleTree:
         """What goes on the chain: 32 bytes."""
         return self.nodes[0]
 
+    def place(self, leaf: bytes) -> int:
+        """The leaf's number among the nodes. Raises `KeyError` when it is not in the tree."""
+        return self._places[leaf]
+
     def proof(self, leaf: bytes) -> list[bytes]:
         """The siblings from ``leaf`` up to the root. Raises `KeyError` when it is not in the tree."""
-        return [self.nodes[place] for place in siblings_of(self._places[leaf])]
+        return [self.nodes[place] for place in siblings_of(self.place(leaf))]
 
 
 def siblings_of(place: int) -> list[int]:

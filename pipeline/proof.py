@@ -3,6 +3,8 @@
 For anyone who holds a receipt and can reach a node; no database, no Redis. A verdict is
 ``invalid`` only where something contradicts the receipt. A node that is down, lags behind or
 serves another chain contradicts nothing: ``unknown``.
+
+The other side, `receipt` and `batch_dump`, is the issuer's: it reads the ledger, which only they load.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from pipeline import hashing, merkle
 from pipeline.errors import InvalidDocument, InvalidReceipt
@@ -20,12 +23,31 @@ __all__ = [
     "Anchoring",
     "Receipt",
     "Verdict",
+    "batch_dump",
     "build_receipt",
     "check_receipt",
     "parse_receipt",
+    "receipt",
     "verify",
     "verify_offline",
 ]
+
+
+def receipt(credential_id: str) -> dict[str, Any]:
+    """The receipt of the credential's newest completed write, as ``receipt.schema.json`` describes it.
+
+    Raises `UnknownCredential`, and `NotAnchored` while none is completed.
+    """
+    from pipeline.anchors import receipt_of
+
+    return receipt_of(credential_id)
+
+
+def batch_dump(merkle_root: str) -> dict[str, Any]:
+    """The ``standard-v1`` dump of a completed batch; raises as `pipeline.dump.dump_of` does."""
+    from pipeline.dump import dump_of
+
+    return dump_of(merkle_root)
 
 
 def verify_offline(receipt: object, document: bytes | str | None = None) -> Verdict:

@@ -7,7 +7,7 @@ from typing import IO, Any
 
 import click
 
-from pipeline.cli.output import json_option, show
+from pipeline.cli.output import json_option, show, write
 
 
 class Command(click.Command):
@@ -191,13 +191,22 @@ def discard(name: str, as_json: bool) -> None:
 
 
 @cli.command()
-@click.argument("credential_id")
+@click.argument("credential_id", required=False, metavar="[ID]")
+@click.option("--batch", "root", metavar="ROOT", help="Instead: the dump of the batch with this Merkle root.")
 @json_option
-def proof(credential_id: str, as_json: bool) -> None:
-    """Print the anchor receipt of a completed credential."""
-    from pipeline.anchors import receipt_of
+def proof(credential_id: str | None, root: str | None, as_json: bool) -> None:
+    """Print the anchor receipt of a completed credential.
 
-    show(_known(receipt_of, credential_id), as_json=True)
+    Or a whole batch, salts included, as OpenZeppelin's standard-v1 dump.
+    """
+    from pipeline.proof import batch_dump, receipt
+
+    if (credential_id is None) == (root is None):
+        raise click.UsageError("name a credential, or give --batch")
+    if root is not None:
+        write(batch_dump(root))
+    else:
+        show(_known(receipt, credential_id), as_json=True)
 
 
 @cli.command()

@@ -129,10 +129,9 @@ def _watch(total: int) -> int:
 
 
 def _verify_one() -> str:
-    from pipeline.anchors import receipt_of
-    from pipeline.proof import verify
+    from pipeline.proof import receipt, verify
 
-    verdict = verify(receipt_of("demo-1"), rpc_urls=get_settings().rpc_urls)
+    verdict = verify(receipt("demo-1"), rpc_urls=get_settings().rpc_urls)
     reason = f" ({verdict.reason})" if verdict.reason else ""
     click.echo(f"proof of demo-1, checked against the contract: {verdict.verdict}{reason}")
     return verdict.verdict

@@ -31,6 +31,11 @@ def show(value: Any, *, as_json: bool, text: str | None = None) -> None:
             click.echo(_plain(item))
 
 
+def write(value: Any) -> None:
+    """Print ``value`` as JSON on one line: what is long is for programs, and three times as fast so."""
+    click.echo(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+
+
 def _plain(value: Any) -> str:
     if isinstance(value, Mapping | list):
         return json.dumps(value, ensure_ascii=False)

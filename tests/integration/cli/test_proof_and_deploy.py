@@ -11,11 +11,16 @@ from typing import Any
 
 import pytest
 
+from pipeline import proof
+from pipeline.chain.registry import encode
 from pipeline.embedded.workers import Workers
+from tests.chain import registered
 from tests.command_line import Ended, Environment, Run, line
 from tests.issuer import chain_variables, document
 from tests.ledger import finish_all
+from tests.receipts import OTHER
 from tests.servers.anvil import Anvil
+from tests.whole_batches import anchored, from_hex, mined
 
 
 def test_proof(run: Run) -> None:
@@ -28,6 +33,25 @@ def test_proof(run: Run) -> None:
     assert receipt == run("proof", "c1", "--json").json
     assert (receipt["type"], receipt["version"], receipt["mock"]) == ("credential-pipeline-receipt", 1, True)
     assert receipt["leaf_values"][0] == "c1"
+    whole_batch(run, receipt["merkle_root"])
+
+
+def whole_batch(run: Run, root: str) -> None:
+    """Its dump, also with --json, on one line; exit 1 for a root that no batch has."""
+    dump = run("proof", "--batch", root[2:].upper())
+    assert dump.json == proof.batch_dump(root)
+    assert dump.out == run("proof", "--batch", root, "--json").out
+    assert dump.out.count("\n") == 1
+    ended = run("proof", "--batch", OTHER, "--json")
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err == f"error: NotAnchored: batch {OTHER}: there is none with this root\n"
+
+
+@pytest.mark.parametrize("arguments", [(), ("c1", "--batch", OTHER), ("--batch", "0x12")])
+def test_proof_of_nothing(run: Run, arguments: tuple[str, ...]) -> None:
+    """Exit 2: neither a credential nor a batch, both, or what is no root."""
+    ended = run("proof", *arguments)
+    assert (ended.code, ended.out) == (2, "")
 
 
 @pytest.mark.parametrize("content", ["no JSON", '{"type": "credential-pipeline-receipt"}'])
@@ -56,7 +80,8 @@ def test_verify_with_nothing_but_a_node(
     (tmp_path / "receipt.json").write_text(run("proof", "c1").out)
     (tmp_path / "right.json").write_text(json.dumps(document(1)))
     (tmp_path / "wrong.json").write_text(json.dumps(document(2)))
-    bare = worker_environment(blockchain_rpc_url=anvil.rpc_url)
+    stopped = {"redis_url": "redis://127.0.0.1:9", "database_url": "postgresql://127.0.0.1:9/none"}
+    bare = worker_environment(blockchain_rpc_url=anvil.rpc_url, **stopped)
 
     def verify(*files: str) -> tuple[int, dict[str, Any]]:
         command = [sys.executable, "-m", "pipeline.cli", "verify", *files, "--json"]
@@ -72,6 +97,27 @@ def test_verify_with_nothing_but_a_node(
     assert (code, found["verdict"], found["step"]) == (3, "unknown", "chain")
     assert found["reason"]
     assert list(empty.iterdir()) == []
+
+
+def test_how_verify_ends(run: Run, tmp_path: Path, anvil: Anvil, start_anvil: Callable[..., Anvil]) -> None:
+    """Beside a node that lags valid 0, and once revoked 1; on another chain unknown 3."""
+    chain = registered(anvil)
+    batch = anchored(chain, anvil.rpc_url, 2)
+    receipt = proof.receipt("c0")
+    (tmp_path / "receipt.json").write_text(json.dumps(receipt))
+    behind, elsewhere = start_anvil(), start_anvil(chain_id=5)
+
+    def verify(*nodes: Anvil) -> tuple[int, str]:
+        urls = ",".join(node.rpc_url for node in nodes)
+        ended = run("verify", "receipt.json", "--json", blockchain_rpc_url=urls)
+        return ended.code, ended.json["verdict"]
+
+    assert verify(behind, anvil) == (0, "valid")
+    assert verify(behind, elsewhere) == (3, "unknown")
+    revocation = encode("revokeLeaf", from_hex(batch.root), from_hex(receipt["leaf"]))
+    call = {"from": chain.signer_address, "to": chain.contract_address, "data": "0x" + revocation.hex()}
+    mined(chain, anvil.rpc("eth_sendTransaction", call))
+    assert verify(behind, anvil) == (1, "revoked")
 
 
 def test_deploy_twice(run: Run, anvil: Anvil) -> None:
