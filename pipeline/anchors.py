@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.database import reading
-from pipeline.errors import NotAnchored, UnknownCredential
+from pipeline.errors import CredentialErased, NotAnchored, UnknownCredential
 from pipeline.models import Batch, State, Write
 from pipeline.receipt import Anchoring, build_receipt
 from pipeline.settings import get_settings
@@ -16,7 +16,7 @@ from pipeline.status import NEWEST_FIRST, proof_of
 def receipt_of(credential_id: str) -> dict[str, Any]:
     """The receipt of the credential's newest completed write.
 
-    Raises `UnknownCredential`, and `NotAnchored` while none is completed.
+    Raises `UnknownCredential`, `NotAnchored` while none is completed, and `CredentialErased`.
     """
     writes = Write.select(Write, Batch).join(Batch).where(Write.credential_id == credential_id)
     write: Any = writes.where(Write.state == State.CONFIRMED).order_by(*NEWEST_FIRST).first()
@@ -24,6 +24,11 @@ def receipt_of(credential_id: str) -> dict[str, Any]:
         if not Write.select().where(Write.credential_id == credential_id).exists():
             raise UnknownCredential(f"credential {credential_id!r}: nothing was ever queued for it")
         raise NotAnchored(f"credential {credential_id!r}: its write is not completed")
+    if write.salt is None:
+        raise CredentialErased(
+            f"credential {credential_id!r}: it was erased, and no receipt can be made without its salt; "
+            "one that its holder has kept still verifies"
+        )
     batch = write.batch
     return build_receipt(
         credential_id=credential_id,

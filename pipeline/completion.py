@@ -9,6 +9,7 @@ from typing import Any
 from dramatiq.results import Results
 
 from pipeline import current, events
+from pipeline.ledger import erasure
 from pipeline.ledger.confirmation import ConfirmedWrite, confirm
 from pipeline.results import JobResults
 from pipeline.settings import get_settings
@@ -30,9 +31,19 @@ def complete(batch_id: int) -> None:
 def _keep_results(writes: list[ConfirmedWrite]) -> None:
     if not writes:
         return
-    results = results_of([write.write_id for write in writes])
-    by_job = {write.job_id: results[write.write_id] for write in writes}
+    jobs = {write.write_id: write.job_id for write in writes}
+    keep_completed(jobs, results_of(list(jobs)))
+
+
+def keep_completed(jobs: Mapping[int, str], results: Mapping[int, dict[str, Any]]) -> None:
+    """Store ``results`` of completed writes, whose ``jobs`` are, for who waits with ``get_result``.
+
+    One that was erased after they were read is removed again: the erasure has not found it in Redis.
+    """
+    by_job = {jobs[write_id]: result for write_id, result in results.items()}
     keep_results(by_job, ttl_ms=get_settings().result_completed_max_age_seconds * 1000)
+    with_salt = [write_id for write_id, result in results.items() if result["leaf_salt"] is not None]
+    _erase_results([jobs[write_id] for write_id in erasure.among(with_salt)])
 
 
 def keep_results(values: Mapping[str, Any], *, ttl_ms: int) -> None:
@@ -61,11 +72,21 @@ def forget_results(job_ids: Sequence[str]) -> None:
         logger.warning("results were not removed from Redis: %s", type(exc).__name__)
 
 
+def _erase_results(job_ids: Sequence[str]) -> None:
+    from redis import RedisError
+
+    backend = job_results()
+    if backend is None or not job_ids:
+        return
+    try:
+        backend.erase(job_ids)
+    except RedisError as exc:
+        logger.warning("results of erased jobs were not removed from Redis: %s", type(exc).__name__)
+
+
 def renew_result(job_id: str, write_id: int) -> None:
     """Store the end of a job that is completed already, for who asks for it now."""
-    found = results_of([write_id])
-    if write_id in found:
-        keep_results({job_id: found[write_id]}, ttl_ms=get_settings().result_completed_max_age_seconds * 1000)
+    keep_completed({write_id: job_id}, results_of([write_id]))
 
 
 def job_results() -> JobResults | None:

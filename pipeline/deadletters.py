@@ -7,7 +7,8 @@ from typing import Any
 
 import pipeline.actors  # noqa: F401 - messages are sent by the actors' names
 from pipeline import replaying, status, timeline
-from pipeline.ledger import dead_letters, journal
+from pipeline.errors import CredentialErased
+from pipeline.ledger import dead_letters, erasure, journal
 from pipeline.models import DeadLetter
 from pipeline.status import iso
 from pipeline.timeline import person
@@ -29,11 +30,12 @@ def shown(name: str) -> dict[str, Any]:
 
 
 def replay(names: Sequence[str], *, actor: str | None = None) -> int:
-    """Queue these again; returns how many were failed. Raises `UnknownDeadLetter`.
+    """Queue these again; returns how many were failed. Raises `UnknownDeadLetter`, `CredentialErased`.
 
     ``actor``: who does it; by default whoever runs this process.
     """
     letters: list[Any] = [dead_letters.find(name) for name in names]
+    _refuse_erased(letters)
     return _replay([letter.write_id for letter in letters], actor)
 
 
@@ -41,6 +43,17 @@ def replay_all(*, actor: str | None = None) -> int:
     """Queue all open ones again; returns how many that were."""
     letters: list[Any] = dead_letters.open_letters()
     return _replay([letter.write_id for letter in letters], actor)
+
+
+def _refuse_erased(letters: Sequence[Any]) -> None:
+    """A reorg may let one fail that was erased before."""
+    erased = erasure.among([letter.write_id for letter in letters])
+    for letter in letters:
+        if letter.write_id in erased:
+            raise CredentialErased(
+                f"credential {letter.credential_id!r}: it was erased, and job {letter.job_id} can not go out "
+                "again without its salt; its hash can be queued anew, which is another job"
+            )
 
 
 def _replay(write_ids: Sequence[int], actor: str | None) -> int:

@@ -14,6 +14,9 @@
         * InvalidReceipt         not an anchor receipt
     * WorkerKilled               permanent: its worker has died of it, as often as that is tried
     * ConflictingWrite           another hash or CID of that credential is pending
+    * WritePending               it can not be erased while a write of it is pending
+    * CredentialErased           its salt is gone: nothing can be proved or replayed
+    * ErasureIncomplete          erased, but a copy may be left in a file or in Redis
     * UnknownDeadLetter          no open dead letter of that id
     * WriteFailed                the write that a caller waited for has failed
     * NotAnchored                there is no proof: the write is not completed
@@ -109,6 +112,20 @@ class ConflictingWrite(PipelineError):
     """A write of the same credential with another hash or CID is still pending."""
 
     permanent = True
+
+
+class WritePending(PipelineError):
+    """A write of the credential is pending: it needs document and salt."""
+
+
+class CredentialErased(PipelineError):
+    """The salt is gone for good, and with it what a receipt or a replay would need."""
+
+    permanent = True
+
+
+class ErasureIncomplete(PipelineError):
+    """The rows are erased; what is named may still have a copy. To erase once more finishes it."""
 
 
 class WorkerKilled(PipelineError):

@@ -69,6 +69,15 @@ class JobResults(ResultBackend):
         if keys:
             self.redis.client.delete(*keys)
 
+    def erase(self, job_ids: Iterable[str]) -> None:
+        """Remove them from Redis's files, too; see `pipeline.redis_files`."""
+        from pipeline import redis_files
+        from pipeline.redis_client import connect
+
+        self.forget(job_ids)
+        with connect() as client:
+            redis_files.renew(client)
+
     def _key(self, job_id: str) -> str:
         sent: dramatiq.Message[Any] = dramatiq.Message(
             queue_name=QUEUE, actor_name=ACTOR, args=(), kwargs={}, options={}, message_id=job_id

@@ -172,6 +172,9 @@ class _ResultsInMemory(JobResults):
         for job_id in job_ids:
             self._kept.pop(job_id, None)
 
+    def erase(self, job_ids: Iterable[str]) -> None:
+        self.forget(job_ids)
+
 
 @dataclass(slots=True)
 class _Failure:

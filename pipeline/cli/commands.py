@@ -265,6 +265,17 @@ def purge(as_json: bool) -> None:
 
 
 @cli.command()
+@click.argument("credential_id")
+@json_option
+def erase(credential_id: str, as_json: bool) -> None:
+    """Remove a credential's document and salts for good; its status stays."""
+    from pipeline.erasure import erase as remove
+
+    writes = _known(remove, credential_id)
+    show({"erased": True, "writes": writes}, as_json=as_json, text=f"erased, {writes} salts removed")
+
+
+@cli.command()
 @json_option
 def doctor(as_json: bool) -> None:
     """Check Redis, database, node, contract, role, balance, clock and stuck rows."""

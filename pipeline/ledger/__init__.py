@@ -8,6 +8,7 @@
 * `dead_letters`   any state → failed, and back by a replay
 * `recovery`       rows whose message is gone
 * `retention`      what a purge takes away
+* `erasure`        document and salts go for good
 * `journal`        what rows do not tell: failed attempts, reorgs, who replayed
 * `outbox`         events that are not published yet
 * `counts`         how many writes are in each state

@@ -11,7 +11,7 @@ from peewee import SQL
 from pipeline.database import is_sqlite, transaction
 from pipeline.errors import ConflictingWrite
 from pipeline.intake import CredentialRecord
-from pipeline.ledger.metadata import POSTGRESQL_OBJECT
+from pipeline.ledger.metadata import POSTGRESQL_OBJECT, read_object
 from pipeline.ledger.sql import chunks, lock_credentials, rows
 from pipeline.models import Credential, State, Write, utc_now
 
@@ -53,16 +53,7 @@ def conflicts(records: Sequence[CredentialRecord]) -> dict[str, ConflictingWrite
 def _metadata_of(credential_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
     """What is stored: SQLite's own merge goes into objects, and takes a null for a removal."""
     query = Credential.select(Credential.id, Credential.metadata).where(Credential.id.in_(credential_ids))
-    return {id_: _object(text) for id_, text in rows(query)}
-
-
-def _object(text: str | None) -> dict[str, Any]:
-    """The object in ``text``, or an empty one: other programs may have stored anything."""
-    try:
-        found = json.loads(text or "{}")
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
+    return {id_: read_object(text) for id_, text in rows(query)}
 
 
 def _upsert(records: Sequence[CredentialRecord]) -> None:

@@ -172,7 +172,7 @@ def requeue(write_ids: Sequence[int], *, resolution: str, actor: str = journal.P
     """failed → queued under the old job id, with new attempts; returns those that were failed.
 
     Ten at once: one of them moves the row, nine find nothing to move. What another write of the
-    credential has overtaken stays as it is, as does what never was a write.
+    credential has overtaken stays as it is, as does what never was a write, or whose salt was erased.
     """
     moved: list[int] = []
     now = time.time()
@@ -198,7 +198,7 @@ def requeue(write_ids: Sequence[int], *, resolution: str, actor: str = journal.P
                 error_permanent=None,
             )
             .where(
-                Write.id.in_(part), Write.state == State.FAILED, Write.leaf.is_null(False), ~_overtaken(part)
+                Write.id.in_(part), Write.state == State.FAILED, Write.salt.is_null(False), ~_overtaken(part)
             )
             .returning(Write.id, Write.credential_id, Write.job_id)
             .tuples()
@@ -230,9 +230,17 @@ def _overtaken(write_ids: Sequence[int]) -> Any:
 def supersede(credential_ids: Sequence[str]) -> None:
     """Close the open dead letters of credentials that get a new write: theirs is outdated."""
     for part in chunks(credential_ids):
-        DeadLetter.update(resolved_at=time.time(), resolution=SUPERSEDED).where(
-            DeadLetter.credential_id.in_(part), DeadLetter.resolved_at.is_null()
-        ).execute()
+        _resolve_of(part, SUPERSEDED)
+
+
+def resolve_erased(credential_id: str) -> int:
+    """Close the open dead letters of a credential that is erased; returns how many there were."""
+    return _resolve_of([credential_id], journal.ERASED)
+
+
+def _resolve_of(credential_ids: Sequence[str], resolution: str) -> int:
+    mine = DeadLetter.credential_id.in_(credential_ids) & DeadLetter.resolved_at.is_null()
+    return int(DeadLetter.update(resolved_at=time.time(), resolution=resolution).where(mine).execute())
 
 
 def _resolve(write_ids: Sequence[int], resolution: str) -> None:

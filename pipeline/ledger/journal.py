@@ -18,6 +18,7 @@ UNCONFIRMED = "unconfirmed"
 WRITTEN_AGAIN = "written again"
 REPLAYED = "replayed"
 DISCARDED = "discarded"
+ERASED = "erased"
 PAUSED, RESUMED = "paused", "resumed"
 
 
@@ -56,10 +57,10 @@ def _is_newest_of(batch_id: int | None, event: str, detail: str | None) -> bool:
 def forget(write_ids: Sequence[int], batch_ids: Sequence[int]) -> None:
     """Drop what the pipeline wrote down of these, and of those batches of which no write is left.
 
-    What people did to them stays.
+    What people did to them stays, and that they were erased.
     """
     left = Write.select(Write.id).where(Write.batch == Journal.batch_id, Write.purged_at.is_null())
     letters = DeadLetter.select(DeadLetter.id).where(DeadLetter.batch_id == Journal.batch_id)
     over = Journal.batch_id.in_(list(batch_ids)) & ~fn.EXISTS(left) & ~fn.EXISTS(letters)
     mine = Journal.write_id.in_(list(write_ids)) | over
-    Journal.delete().where(mine, Journal.actor == PIPELINE).execute()
+    Journal.delete().where(mine, Journal.actor == PIPELINE, Journal.event != ERASED).execute()

@@ -73,6 +73,23 @@ def mark_confirmed(
     )
 
 
+def forget_error(credential_id: str, code: str, instead: str) -> None:
+    """Where it says that the write has failed with the error ``code``, say ``instead`` of its message."""
+    query = Credential.select(text_of(Credential.metadata)).where(Credential.id == credential_id)
+    for (text,) in rows(query):
+        if str(read_object(text).get("blockchain_error")).startswith(f"{code}: "):
+            mark_failed([credential_id], f"{code}: {instead}")
+
+
+def read_object(text: str | None) -> dict[str, Any]:
+    """The object in ``text``, or an empty one: other programs may have stored anything."""
+    try:
+        found = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def _merge(credential_ids: Sequence[str], values: Mapping[str, Any]) -> None:
     for part in chunks(credential_ids):
         try:

@@ -137,8 +137,13 @@ def _earlier_writes(credential_ids: Sequence[str]) -> defaultdict[str, list[Writ
             Write.priority,
             Write.state,
         )
-        # Without a leaf it is what is left of a message that could never become a write.
-        .where(Write.credential_id.in_(list(set(credential_ids))), Write.leaf.is_null(False))
+        # Without a leaf it is what is left of a message that could never become a write; one that has
+        # failed and was erased has no salt to go out with: the same again is a new job.
+        .where(
+            Write.credential_id.in_(list(set(credential_ids))),
+            Write.leaf.is_null(False),
+            (Write.state != State.FAILED) | Write.salt.is_null(False),
+        )
         .order_by(Write.id)
     )
     by_credential: defaultdict[str, list[Write]] = defaultdict(list)
