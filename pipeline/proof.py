@@ -36,7 +36,7 @@ __all__ = [
 def receipt(credential_id: str) -> dict[str, Any]:
     """The receipt of the credential's newest completed write, as ``receipt.schema.json`` describes it.
 
-    Raises `UnknownCredential`, and `NotAnchored` while none is completed.
+    Raises `UnknownCredential`, `NotAnchored` while none is completed, and `CredentialErased`.
     """
     from pipeline.anchors import receipt_of
 
