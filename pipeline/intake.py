@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import partial
 from typing import Any, Final, Literal, TypeVar
 
@@ -30,6 +31,8 @@ Checked = TypeVar("Checked")
 
 #: In characters.
 MAX_CREDENTIAL_ID_LENGTH = 255
+#: A year.
+MAX_DELAY_MS = 365 * 86_400_000
 #: As JSON in UTF-8.
 MAX_METADATA_BYTES = 64 * 1024
 #: A line with the largest document, were each of its characters a six-character escape.
@@ -185,6 +188,20 @@ class CredentialRecord:
         return WriteRequest(
             self.credential_id, self.data_hash, self.ipfs_cid, self.priority, self.cid_digest_differs
         )
+
+
+def check_delay(value: object) -> int | None:
+    """Milliseconds of a delay, which is a number of them or a `timedelta`; None for none.
+
+    Raises `InvalidInput` for less than 0, more than a year, or what is no number.
+    """
+    if value is None:
+        return None
+    number = value.total_seconds() * 1000 if isinstance(value, timedelta) else value
+    if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number <= MAX_DELAY_MS:
+        shown = str(value)[:40]
+        raise InvalidInput(f"delay {shown!r}: must be a number of milliseconds from 0 to {MAX_DELAY_MS}")
+    return int(number)
 
 
 def check_credential_id(value: object) -> str:

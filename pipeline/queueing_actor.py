@@ -23,11 +23,11 @@ class QueueingActor(dramatiq.Actor[Any, Any]):
     ) -> dramatiq.Message[Any]:
         """Queue a write; returns its message, whose ``message_id`` is the job id.
 
-        ``delay`` in milliseconds, ``priority`` ``"normal"`` or ``"urgent"``. Inside an open
+        ``delay`` in milliseconds, at most a year, ``priority`` ``"normal"`` or ``"urgent"``. Inside an open
         transaction of the project's database the message leaves after the commit. Raises
         `InvalidInput` with its subclasses, `UnknownCredential`, `ConflictingWrite`.
         """
-        from pipeline.intake import WriteRequest
+        from pipeline.intake import WriteRequest, check_delay
         from pipeline.queueing import queue_one
         from pipeline.settings import get_settings
 
@@ -38,5 +38,4 @@ class QueueingActor(dramatiq.Actor[Any, Any]):
         message = self.message_with_options(
             args=(request.credential_id, request.data_hash, request.ipfs_cid), **options
         )
-        delay_ms = int(delay.total_seconds() * 1000) if isinstance(delay, timedelta) else delay
-        return queue_one(message, request, delay_ms=delay_ms)
+        return queue_one(message, request, delay_ms=check_delay(delay))

@@ -168,8 +168,16 @@ def bury_unheard(row: Mapping[str, Any], error: PipelineError, *, stage: str) ->
 
 
 @transaction
-def requeue(write_ids: Sequence[int], *, resolution: str, actor: str = journal.PIPELINE) -> list[int]:
+def requeue(
+    write_ids: Sequence[int],
+    *,
+    resolution: str,
+    actor: str = journal.PIPELINE,
+    due_at: float | None = None,
+) -> list[int]:
     """failed → queued under the old job id, with new attempts; returns those that were failed.
+
+    ``due_at``: not before that time, in seconds since 1970.
 
     Ten at once: one of them moves the row, nine find nothing to move. What another write of the
     credential has overtaken stays as it is, as does what never was a write, or whose salt was erased.
@@ -186,10 +194,10 @@ def requeue(write_ids: Sequence[int], *, resolution: str, actor: str = journal.P
                 state=State.QUEUED,
                 attempts=0,
                 deliveries=0,
-                due_at=None,
+                due_at=due_at,
                 finished_at=None,
                 purged_at=None,
-                sent_at=now,
+                sent_at=due_at or now,
                 requested_at=now,
                 updated_at=now,
                 error_code=None,
@@ -231,6 +239,17 @@ def supersede(credential_ids: Sequence[str]) -> None:
     """Close the open dead letters of credentials that get a new write: theirs is outdated."""
     for part in chunks(credential_ids):
         _resolve_of(part, SUPERSEDED)
+
+
+def supersede_others(write_ids: Sequence[int]) -> None:
+    """Close those of the same credentials' other writes: these are what was asked for last."""
+    for part in chunks(write_ids):
+        current = Write.select(Write.credential_id).where(Write.id.in_(part))
+        DeadLetter.update(resolved_at=time.time(), resolution=SUPERSEDED).where(
+            DeadLetter.credential_id.in_(current),
+            DeadLetter.write.not_in(part),
+            DeadLetter.resolved_at.is_null(),
+        ).execute()
 
 
 def resolve_erased(credential_id: str) -> int:

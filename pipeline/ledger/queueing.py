@@ -114,7 +114,8 @@ def _queue_chunk(
         earlier[request.credential_id].append(Write(**row))
         plan.add(earlier[request.credential_id][-1], row)
     _insert(list(plan.fresh.values()))
-    dead_letters.requeue(plan.replayed, resolution="queued again")
+    dead_letters.requeue(plan.replayed, resolution="queued again", due_at=due_at)
+    dead_letters.supersede_others(plan.repeated)
     _make_urgent(plan.urgent)
     _make_current(plan.repeated)
     if own_message and plan.repeated:

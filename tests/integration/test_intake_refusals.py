@@ -3,6 +3,7 @@ kept."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -113,6 +114,18 @@ def test_bad_input_reaches_the_caller(credential: str, redis_url: str, way: str)
     assert writes() == []
     assert messages(redis_url) == []
     assert metadata_of(credential) == {}
+
+
+@pytest.mark.parametrize(
+    "delay", [-1, 10**15, float("nan"), float("inf"), "1000", True, timedelta(days=-1), timedelta(days=400)]
+)
+def test_bad_delays(client: Any, credential: str, delay: Any) -> None:
+    """Less than nothing, more than a year, or no number: no list has to show such a time."""
+    from pipeline.actors import hash_verify
+
+    with pytest.raises(InvalidInput, match="delay"):
+        hash_verify.send_with_options(args=(credential, HASH), delay=delay)
+    assert writes() == []
 
 
 def test_bad_priority(client: Any, credential: str) -> None:

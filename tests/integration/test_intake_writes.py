@@ -24,6 +24,7 @@ from tests.intake import (
     queue_by,
     writes,
 )
+from tests.ledger import UNREACHABLE
 
 # --- one write ---------------------------------------------------------------------------------
 
@@ -218,3 +219,31 @@ def test_back_to_a_failed_one(client: Any, credential: str) -> None:
     assert client.get_blockchain_write_status(credential)["job_id"] == first
     finish(credential)
     assert client.get_blockchain_write_status(credential)["job_id"] == first
+
+
+def test_a_replay_can_be_delayed(credential: str, redis_url: str) -> None:
+    """As a first try can."""
+    from pipeline.actors import hash_verify
+
+    hash_verify.send(credential, HASH)
+    fail(credential)
+    hash_verify.send_with_options(args=(credential, HASH), delay=60_000)
+    [write] = writes()
+    assert write.state == State.QUEUED
+    assert write.due_at == write.sent_at > time.time() + 50
+    assert verification.begin([write.id]) == []
+
+
+def test_what_was_asked_for_last_is_what_an_outage_is_followed_by(credential: str, redis_url: str) -> None:
+    """A is anchored, B has failed, A is asked for again: B does not come back by itself."""
+    from pipeline.actors import hash_verify
+
+    hash_verify.send(credential, HASH)
+    finish(credential)
+    hash_verify.send(credential, OTHER_HASH)
+    [other] = Write.select().where(Write.data_hash == OTHER_HASH)
+    dead_letters.bury([other.id], UNREACHABLE, state=State.QUEUED, stage="chain_write")
+    assert dead_letters.replayable_after_outage(10) == [other.id]
+    hash_verify.send(credential, HASH)
+    assert dead_letters.replayable_after_outage(10) == []
+    assert [letter.resolution for letter in DeadLetter.select()] == [dead_letters.SUPERSEDED]
