@@ -30,19 +30,20 @@ class Turns:
                 self._changed.notify_all()
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """With nobody else."""
+    def alone(self, *, seconds: float) -> Iterator[bool]:
+        """With nobody else: ``with turns.alone(…) as alone``; False when others took longer than that."""
         with self._changed:
             self._want_alone += 1
             try:
-                self._changed.wait_for(lambda: not self._is_alone and not self._together)
-                self._is_alone = True
+                mine = self._changed.wait_for(lambda: not self._is_alone and not self._together, seconds)
+                self._is_alone |= mine
             finally:
                 self._want_alone -= 1
                 self._changed.notify_all()
         try:
-            yield
+            yield mine
         finally:
-            with self._changed:
-                self._is_alone = False
-                self._changed.notify_all()
+            if mine:
+                with self._changed:
+                    self._is_alone = False
+                    self._changed.notify_all()

@@ -37,6 +37,9 @@ MAX_DELIVERIES = 3
 #: Seconds after which a thread lets another message have its turn.
 TURN_SECONDS = 0.5
 
+#: Seconds for which one waits until nothing else is verified: those that do so may wait for a lock.
+ALONE_SECONDS = 1.0
+
 #: Writes whose documents are in memory at once.
 CHUNK = 100
 
@@ -60,12 +63,19 @@ def verify(write_ids: Sequence[int]) -> None:
 
 def _verify_again(write_ids: Sequence[int]) -> None:
     once, more = retrying(lambda: verification.begun_before(write_ids))
-    for group in filter(None, [once, *([write_id] for write_id in more)]):
-        with _turns.alone():
-            left, _ = _verify(group, again=True)
+    groups = [group for group in (once, *([write_id] for write_id in more)) if group]
+    deadline = time.monotonic() + TURN_SECONDS
+    tried = False
+    while groups and (not tried or time.monotonic() < deadline):
+        tried = True
+        with _turns.alone(seconds=ALONE_SECONDS) as alone:
+            if not alone:
+                break
+            left, _ = _verify(groups.pop(0), again=True)
         if left:
-            messages.verify_again([*left, *more])
-            return
+            groups.insert(0, left)
+    if groups:
+        messages.verify_again([write_id for group in groups for write_id in group])
 
 
 def _verify(write_ids: Sequence[int], *, again: bool) -> tuple[list[int], list[int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -33,3 +34,37 @@ def test_the_rest_has_a_message_of_its_own(
         verification.verify([row.id for row in Write.select(Write.id)])
     assert Write.select().where(Write.state == State.VERIFIED).count() == 25
     assert {row.attempts for row in Write.select()} == {1}
+
+
+def test_those_begun_before_give_their_thread_back(
+    client: Any, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At least one is tried, the rest has a message of its own: it must not hold up what is urgent."""
+    monkeypatch.setattr(verification, "TURN_SECONDS", -1.0)
+    queue_documents(5)
+    Write.update(deliveries=2, updated_at=1.0).execute()
+    ids = [row.id for row in Write.select(Write.id).order_by(Write.id)]
+    with redis.Redis.from_url(redis_url) as connection:
+        connection.flushall()
+        verification.verify(ids)
+        verified = [row.id for row in Write.select(Write.id).where(Write.state == State.VERIFIED)]
+        assert verified == ids[:1]
+        bodies = connection.hvals("dramatiq:hash_verify.msgs")
+    assert [json.loads(body)["args"] for body in bodies if b"hash_verify" in body] == [[ids[1:]]]
+
+
+def test_who_can_not_be_alone_comes_back_later(
+    client: Any, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody is held up beside it: its thread is not, and it is not lost."""
+    monkeypatch.setattr(verification, "ALONE_SECONDS", 0.05)
+    queue_documents(1)
+    Write.update(deliveries=1, updated_at=1.0).execute()
+    [write] = Write.select()
+    with redis.Redis.from_url(redis_url) as connection, verification._turns.together():
+        connection.flushall()
+        verification.verify([write.id])
+        assert connection.llen("dramatiq:hash_verify") == 1
+    assert Write.get().state == State.QUEUED
+    verification.verify([write.id])
+    assert Write.get().state == State.VERIFIED
