@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -31,6 +32,8 @@ KEPT = 10_000
 #: Seconds for which a read waits for something new, and a subscriber for Redis when it is away.
 BLOCK_SECONDS, AWAY_SECONDS = 1.0, 1.0
 
+_ID = re.compile("[0-9]{1,19}(-[0-9]{1,19})?")
+
 #: An event of more jobs than this is one line in the log.
 LINES = 10
 
@@ -42,11 +45,14 @@ def subscribe(*, after: str | None = None, idle_seconds: float | None = None) ->
     ISO 8601; ``completed`` has ``transaction_hash``, ``block_number``, ``merkle_root`` and
     ``mock``, ``failed`` has ``error`` and ``stage``, ``pending`` has ``reason``. Goes on for ever,
     also over an outage of Redis; with ``idle_seconds`` it ends when nothing came for so long.
-    Raises `redis.RedisError` when Redis is away at the call.
+    Raises `redis.RedisError` when Redis is away at the call, and `ValueError` for an ``after`` that is no
+    id.
     """
-    from pipeline.redis_client import connect
+    from pipeline.redis_client import ANSWER_TIMEOUT_SECONDS, connect
 
-    client = connect(answer_timeout_seconds=None)
+    if after is not None and not _ID.fullmatch(after):
+        raise ValueError(f"after: {after[:40]!r} is not the id of an event")
+    client = connect(answer_timeout_seconds=BLOCK_SECONDS + ANSWER_TIMEOUT_SECONDS)
     return _read(client, after if after is not None else _newest(client), idle_seconds)
 
 

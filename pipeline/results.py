@@ -16,6 +16,7 @@ from dramatiq.results.result import wrap_exception, wrap_result
 
 if TYPE_CHECKING:
     from dramatiq.results.backends.redis import RedisBackend
+    from redis import Redis
 
 NAMESPACE = "dramatiq-results"
 
@@ -40,6 +41,13 @@ class JobResults(ResultBackend):
         client = connect(answer_timeout_seconds=None)
         return RedisBackend(client=client, namespace=NAMESPACE, use_namespace_prefix_keys=True)
 
+    @cached_property
+    def _client(self) -> Redis:
+        """Not the one that waits for results for as long as it takes."""
+        from pipeline.redis_client import connect
+
+        return connect()
+
     def get_result(
         self, message: dramatiq.Message[Any], *, block: bool = False, timeout: int | None = None
     ) -> Any:
@@ -54,7 +62,7 @@ class JobResults(ResultBackend):
 
         A value is what ``get_result`` returns, or an exception, for which it raises ``ResultFailure``.
         """
-        with self.redis.client.pipeline(transaction=False) as pipe:
+        with self._client.pipeline(transaction=False) as pipe:
             for job_id, value in values.items():
                 key = self._key(job_id)
                 wrapped = wrap_exception(value) if isinstance(value, Exception) else wrap_result(value)
@@ -67,7 +75,7 @@ class JobResults(ResultBackend):
         """Remove the results of these jobs."""
         keys = [self._key(job_id) for job_id in job_ids]
         if keys:
-            self.redis.client.delete(*keys)
+            self._client.delete(*keys)
 
     def erase(self, job_ids: Iterable[str]) -> None:
         """Remove them from Redis's files, too; see `pipeline.redis_files`."""

@@ -195,6 +195,13 @@ def test_from_where_one_has_stopped(client: Any) -> None:
     assert len({event["key"] for event in (first, *rest)}) == 3
 
 
+@pytest.mark.parametrize("after", ["abc", "", "1-", "$", "-1"])
+def test_what_is_no_id(client: Any, after: str) -> None:
+    """Refused at the call: to wait for it would be for ever."""
+    with pytest.raises(ValueError, match="after"):
+        subscribe(after=after)
+
+
 def test_the_stream_is_capped(client: Any, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It keeps the newest, about as many as it should."""
     monkeypatch.setattr(events, "KEPT", 100)
