@@ -123,6 +123,7 @@ def _unwritten(since: float) -> Any:
     """Batches that were due for so long, while nothing was written at all."""
     if get_settings().blockchain_mock_enabled or control.is_paused() or incidents.holding() is not None:
         return None
+    since -= get_settings().rate_limit_window_seconds  # for so long the limiter may hold all
     if _newest_is_since(Transaction, since):
         return None
     return Batch.select().where(Batch.state.in_(BatchState.WAITING), Batch.size > 0, Batch.due_at < since)

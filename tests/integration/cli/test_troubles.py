@@ -130,6 +130,8 @@ def test_what_is_explained_is_not_stuck(run: Run, redis_url: str) -> None:
     assert stuck(run, blockchain_mock_enabled="false") == "none"
     run("resume")
     assert stuck(run, blockchain_mock_enabled="false").endswith("s: 1 to be written")
+    Batch.update(due_at=time.time() - 1000).execute()
+    assert stuck(run, blockchain_mock_enabled="false", rate_limit_window_seconds="3600") == "none"
     written()
     Write.update(updated_at=1.0, due_at=None).where(Write.id == waits.write_id).execute()
     assert stuck(run, blockchain_mock_enabled="false").endswith("s: 1 to be verified")
