@@ -53,7 +53,7 @@ def ask(url: str, receipt: Receipt) -> Verdict:
         return _judge(rpc, Registry(rpc, anchoring.contract_address), receipt, anchoring, view)
     except ChainError as exc:
         return Verdict("unknown", "chain", exc.message)
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         # An answer in which a part is missing, or is something else than it has to be.
         return Verdict("unknown", "chain", f"{name} gave an answer that can not be read")
 

@@ -92,8 +92,8 @@ class Wire:
             told = NoAnswer(f"did not answer within {self._timeout_seconds[1]:g} s")
         except requests.RequestException:
             told = NoAnswer("cut the answer off")
-        except (ValueError, TypeError, AttributeError):
-            # Not JSON; or JSON in which web3 looks for the id of an answer in vain.
+        except (ValueError, TypeError, AttributeError, RecursionError):
+            # Not JSON, or nested too deeply; or JSON in which web3 looks for the id of an answer in vain.
             told = NoAnswer("answered with something that is not JSON-RPC")
         if isinstance(told, NoAnswer):
             raise told
@@ -126,7 +126,7 @@ def _refused(exc: HTTPError) -> Any:
     if status < 500:
         try:
             answer = response.json()
-        except ValueError:
+        except (ValueError, RecursionError):
             answer = None
         if answer and isinstance(answer, dict | list):
             return answer

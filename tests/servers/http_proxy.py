@@ -28,6 +28,7 @@ GARBAGE: dict[str, bytes] = {
     "an empty list": b"[]",
     "a list of numbers": b"[1, 2]",
     "no UTF-8": b"\xff\xfe",
+    "nested too deeply": b"[" * 100_000 + b"]" * 100_000,
 }
 
 

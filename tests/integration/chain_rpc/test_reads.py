@@ -27,6 +27,7 @@ FAULTS = [
     "half",
     *(429, 500, 502, 503, 403),
     *((status, {}, REVOKED) for status in (401, 402, 403, 407)),
+    (400, {}, GARBAGE["nested too deeply"]),
     *GARBAGE.values(),
 ]
 
