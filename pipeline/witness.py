@@ -101,7 +101,13 @@ def _judge(
 
 
 def _read(rpc: RpcClient, registry: Registry, receipt: Receipt, head: Block) -> list[tuple[Any, ...]]:
-    """Version, who anchored the root and when, and whether it is revoked: all at the block ``head``."""
+    """Version, who anchored the root and when, and whether it is revoked: all at the block ``head``.
+
+    A node that does not show that it has run a call has not told: its `RpcError` is raised.
+    """
+    from pipeline.chain.registry import was_run
+    from pipeline.chain.rpc import RpcError
+
     calls = [
         ("version", ()),
         ("anchoredBy", (receipt.merkle_root,)),
@@ -112,6 +118,9 @@ def _read(rpc: RpcClient, registry: Registry, receipt: Receipt, head: Block) -> 
         method, (call, _) = registry.request(name, *values)
         requests.append((method, [call, hex(head.number)]))
     answers = rpc.batch(requests)
+    for answer in answers:
+        if isinstance(answer, RpcError) and not was_run(answer):
+            raise answer
     return [registry.decode(name, answer) for (name, _), answer in zip(calls, answers, strict=True)]
 
 

@@ -19,6 +19,8 @@ from pipeline.errors import NoContract
 NOT_AN_ISSUER = "not an issuer"
 ALREADY_ANCHORED = "already anchored"
 
+#: The code under which nodes say that a call reverted; geth's, and most others' by now.
+REVERTED = 3
 #: Solidity's and Vyper's ``Error(string)``.
 _ERROR_STRING = "0x08c379a0"
 _IN_TEXT = re.compile(r"registry: (?P<reason>[\w' ]+)")
@@ -156,10 +158,18 @@ def revert_text(error: RpcError) -> str | None:
         except (DecodingError, ValueError):
             return ""
         return str(reason).removeprefix("registry: ")
-    text = str(error)
-    if found := _IN_TEXT.search(text):
+    if found := _IN_TEXT.search(error.words):
         return found["reason"].strip()
-    return "" if _FAILED.search(text) else None
+    return "" if _FAILED.search(error.words) else None
+
+
+def was_run(error: RpcError) -> bool:
+    """Whether a node shows that it has run a call, which failed: by geth's code for it, or by revert data.
+
+    That is more than its words, which are not enough to contradict anybody: "out of gas" may be what the
+    node itself has run out of.
+    """
+    return error.rpc_code == REVERTED or (isinstance(error.data, str) and error.data.startswith("0x"))
 
 
 @cache

@@ -16,10 +16,14 @@ BATCH_SIZE = 100
 
 
 class RpcError(ChainError):
-    """A node answered with a JSON-RPC error; ``rpc_code`` and ``data`` are the node's."""
+    """A node answered with a JSON-RPC error; ``rpc_code`` and ``data`` are the node's.
 
-    def __init__(self, text: str, rpc_code: int | None = None, data: Any = None) -> None:
-        super().__init__(text)
+    So are ``words``, on one line and without secrets; before them the message names the node.
+    """
+
+    def __init__(self, words: str, rpc_code: int | None = None, data: Any = None, *, node: str = "") -> None:
+        super().__init__(f"{node}: {words}" if node else words)
+        self.words = words
         self.rpc_code = rpc_code
         self.data = data
 
@@ -117,5 +121,5 @@ def _result(answer: dict[str, Any], endpoint: Endpoint) -> Any:
     error = answer.get("error")
     if not error:
         return answer["result"]
-    text = endpoint.mask(" ".join(str(error.get("message")).split()))
-    return RpcError(f"{endpoint.name}: {text}", error.get("code"), error.get("data"))
+    words = endpoint.mask(" ".join(str(error.get("message")).split()))
+    return RpcError(words, error.get("code"), error.get("data"), node=endpoint.name)

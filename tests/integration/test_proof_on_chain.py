@@ -81,6 +81,11 @@ def new_client(node: Anvil | EvmServer, contract_address: str | None = None) -> 
 
 def transact(node: Anvil | EvmServer, client: ChainClient, name: str, *values: Any) -> Mined:
     """Call a function of the registry as its owner, and wait until that is mined."""
+    return send(node, client, to=client.contract_address, data=encode(name, *values))
+
+
+def send(node: Anvil | EvmServer, client: ChainClient, **fields: Any) -> Mined:
+    """Send a transaction of the owner, and wait until it is mined."""
     from eth_account import Account
 
     fees = client.fees()
@@ -88,13 +93,12 @@ def transact(node: Anvil | EvmServer, client: ChainClient, name: str, *values: A
         {
             "chainId": client.chain_id,
             "nonce": client.transaction_counts()[1],
-            "to": client.contract_address,
             "value": 0,
             "gas": 200_000,
             "type": 2,
             "maxFeePerGas": fees.max_fee_wei,
             "maxPriorityFeePerGas": fees.tip_wei,
-            "data": encode(name, *values),
+            **fields,
         }
     )
     answer = client.send(bytes(signed.raw_transaction))
@@ -129,6 +133,12 @@ def test_anchored_credentials_are_valid(issued: Issued) -> None:
         assert issued.client.registry.verify_credential(issued.tree.root, *values)
 
 
+def reverting(issued: Issued) -> str | None:
+    """The address of a contract that has no function, and reverts without a word."""
+    # PUSH4 code, PUSH1 0, MSTORE, PUSH1 4, PUSH1 28, RETURN; the code is PUSH1 0, DUP1, REVERT.
+    return send(issued.node, issued.client, data=bytes.fromhex("63600080fd6000526004601cf3")).contract_address
+
+
 def test_what_the_chain_does_not_say_is_invalid(issued: Issued) -> None:
     """Another registry, no registry, another issuer."""
     another = new_client(issued.node).deploy().contract_address
@@ -136,6 +146,7 @@ def test_what_the_chain_does_not_say_is_invalid(issued: Issued) -> None:
     assert issued.verify(contract_address=another).step == "registry"
     assert issued.verify(contract_address=nobody).step == "registry"
     assert issued.verify(contract_address=issued.client.signer_address).step == "registry"
+    assert issued.verify(contract_address=reverting(issued)).step == "registry"
     assert issued.verify(issuer=nobody).step == "issuer"
     assert issued.verify(issuer=nobody).verdict == "invalid"
     assert verify(issued.receipt(), "{}", rpc_urls=[issued.node.rpc_url]).step == "document"

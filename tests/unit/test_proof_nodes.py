@@ -4,6 +4,7 @@ node that is down, behind or elsewhere makes it invalid."""
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -15,6 +16,8 @@ import pytest
 from eth_abi.abi import decode, encode
 from eth_utils.crypto import keccak
 
+from pipeline.chain.registry import revert_text
+from pipeline.chain.rpc import RpcClient
 from pipeline.proof import Verdict, check_receipt, verify
 from tests.receipts import DOCUMENT, LEAF, OTHER, OTHER_ADDRESS, RECEIPT, ROOT, changed
 
@@ -218,6 +221,42 @@ def test_an_answer_that_is_none_is_unknown(node: Node) -> None:
     assert verify(RECEIPT, rpc_urls=[node.url]).verdict == "unknown"
     node.chain_id = "something"
     assert verify(RECEIPT, rpc_urls=[node.url]).verdict == "unknown"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "out of gas: daily compute quota used up",
+        "EVM error Database error: upstream down",
+        "failed to run: stack overflow in worker thread",
+        "method eth_call is not available; transaction reverted by policy",
+    ],
+)
+def test_words_alone_do_not_contradict(node: Node, words: str) -> None:
+    """Only geth's code or revert data show that the node has run the call."""
+    node.error = {"code": -32000, "message": words}
+    found = verify(RECEIPT, rpc_urls=[node.url])
+    assert (found.verdict, found.step) == ("unknown", "chain")
+    assert words in (found.reason or "")
+    node.error["data"] = "0x"
+    assert verify(RECEIPT, rpc_urls=[node.url]).verdict == "invalid"
+
+
+def test_a_nodes_name_is_not_what_it_says(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It begins the message of each of its errors."""
+    resolve, host = socket.getaddrinfo, "rpc.revert.example"
+    monkeypatch.setattr(
+        socket,
+        "getaddrinfo",
+        lambda name, *more: resolve("127.0.0.1" if name == host else name, *more),
+    )
+    node.error = {"code": -32000, "message": "header not found"}
+    url = node.url.replace("127.0.0.1", host)
+    found = verify(RECEIPT, rpc_urls=[url])
+    assert found.verdict == "unknown"
+    assert f"{url}: header not found" in (found.reason or "")
+    [error] = RpcClient([url]).batch([("eth_call", [{"to": node.address, "data": "0x"}, "latest"])])
+    assert revert_text(error) is None
 
 
 @pytest.mark.parametrize("first", [True, False])
