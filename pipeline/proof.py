@@ -62,7 +62,7 @@ def verify_offline(receipt: object, document: bytes | str | None = None) -> Verd
 
 
 def verify(receipt: object, document: bytes | str | None = None, *, rpc_urls: Sequence[str]) -> Verdict:
-    """Check everything, asking the registry through each of ``rpc_urls``.
+    """Check everything, asking the registry through each of ``rpc_urls``, all at once.
 
     Nodes that can tell have to agree; what the others say is a note. The registry and the proof
     decide: that the block has moved is another note. The caller still has to know that the
@@ -74,9 +74,9 @@ def verify(receipt: object, document: bytes | str | None = None, *, rpc_urls: Se
     offline = _check_offline(parts, document)
     if offline.verdict != "valid":
         return offline
-    from pipeline.witness import ask
+    from pipeline.witness import ask_all
 
-    return _agreed([ask(url, parts) for url in dict.fromkeys(rpc_urls)])
+    return _agreed(ask_all(list(dict.fromkeys(rpc_urls)), parts))
 
 
 def _read(receipt: object) -> Receipt | Verdict:

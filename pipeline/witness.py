@@ -1,4 +1,4 @@
-"""What one node says of an anchored receipt.
+"""What one node says of an anchored receipt, or several at once.
 
 Everything is asked at one block of the node, so that it can not answer with two voices (a
 node behind a load balancer may have several).
@@ -6,6 +6,9 @@ node behind a load balancer may have several).
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -21,6 +24,10 @@ if TYPE_CHECKING:
     from pipeline.chain.rpc import RpcClient
 
 
+#: Each node has so long for all that it is asked: a byte now and then keeps any other time-out away.
+DEADLINE_SECONDS = 30.0
+
+
 @dataclass(frozen=True, slots=True)
 class _View:
     """The chain as the node has it: its newest block, and the one at the receipt's height."""
@@ -29,6 +36,43 @@ class _View:
     chain_id: int
     head: Block
     same_height: Block | None
+
+
+def ask_all(urls: Sequence[str], receipt: Receipt) -> list[Verdict]:
+    """The verdicts of several nodes, in the order of ``urls``; see `ask`.
+
+    They are asked at once, in threads that no process waits for at its end. A node that has not answered
+    after `DEADLINE_SECONDS` is ``unknown``. Raises what one of them raises.
+    """
+    from pipeline.chain.loading import load_web3
+
+    load_web3()  # here, for it takes a second or two, and no two threads may be at it
+    asked = [_begin(url, receipt) for url in urls]
+    answered = wait(asked, DEADLINE_SECONDS).done
+    return [
+        future.result() if future in answered else _too_late(url)
+        for url, future in zip(urls, asked, strict=True)
+    ]
+
+
+def _begin(url: str, receipt: Receipt) -> Future[Verdict]:
+    """`ask` in a thread of its own. (Those of an executor would keep the process from its end.)"""
+    future: Future[Verdict] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(ask(url, receipt))
+        except BaseException as exc:  # noqa: BLE001 - whoever waits for it raises it
+            future.set_exception(exc)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future
+
+
+def _too_late(url: str) -> Verdict:
+    return Verdict(
+        "unknown", "chain", f"{mask_url(url)} did not answer within {DEADLINE_SECONDS:g} s altogether"
+    )
 
 
 def ask(url: str, receipt: Receipt) -> Verdict:

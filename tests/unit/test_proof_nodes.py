@@ -3,6 +3,7 @@ node that is down, behind or elsewhere makes it invalid."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 from eth_abi.abi import decode, encode
 from eth_utils.crypto import keccak
 
+from pipeline import witness
 from pipeline.chain.registry import revert_text
 from pipeline.chain.rpc import RpcClient
 from pipeline.proof import Verdict, check_receipt, verify
@@ -35,6 +37,9 @@ class Node:
         self.revoked: set[str] = set()
         self.error: dict[str, Any] | None = None
         self.asked_at: set[str] = set()
+        #: Send a space now and then, and no answer.
+        self.drips = False
+        self._stopped = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -43,6 +48,7 @@ class Node:
 
     def stop(self) -> None:
         """Nothing listens any more."""
+        self._stopped.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -59,7 +65,10 @@ class Node:
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(body)
+                with contextlib.suppress(ConnectionError):  # the client has gone
+                    while node.drips and not node._stopped.wait(0.1):
+                        self.wfile.write(b" ")
+                    self.wfile.write(body)
 
             def log_message(self, *_: object) -> None:
                 """Say nothing."""
@@ -274,6 +283,46 @@ def test_a_node_that_can_not_tell_does_not_outweigh_one_that_can(
     assert (found.reason or "").count("a node could not tell") == 3
     good.revoked.add(LEAF)
     assert verify(RECEIPT, rpc_urls=urls).verdict == "revoked"
+
+
+def test_a_node_that_never_ends_its_answer(
+    new_node: Callable[[], Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Is waited for so long, and those behind it are asked all the same."""
+    monkeypatch.setattr(witness, "DEADLINE_SECONDS", 2.0)
+    dripping, good = new_node(), new_node()
+    dripping.drips = True
+    found = verify(RECEIPT, rpc_urls=[dripping.url + "/v3/hunter2hunter2"])
+    assert (found.verdict, found.step) == ("unknown", "chain")
+    late = f"a node could not tell: {dripping.url}/*** did not answer within 2 s altogether"
+    assert found.reason == late
+    found = verify(RECEIPT, rpc_urls=[dripping.url + "/v3/hunter2hunter2", good.url])
+    assert found == Verdict("valid", reason=late)
+
+
+def test_a_process_ends_while_a_node_does_not(node: Node) -> None:
+    """Its thread is not waited for."""
+    node.drips = True
+    code = (
+        "import sys, json; from pipeline import proof, witness\n"
+        "witness.DEADLINE_SECONDS = 0.5\n"
+        "print(proof.verify(json.loads(sys.stdin.read()), rpc_urls=sys.argv[1:]).verdict)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code, node.url],
+        input=json.dumps(RECEIPT),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    assert (ran.stdout.strip(), ran.stderr) == ("unknown", "")
+
+
+def test_what_asking_raises_is_raised(node: Node) -> None:
+    """Though it happens in a thread."""
+    with pytest.raises(ValueError, match="Port out of range"):
+        verify(RECEIPT, rpc_urls=[node.url, "http://127.0.0.1:99999"])
 
 
 def test_nodes_that_disagree_are_unknown(new_node: Callable[[], Node]) -> None:
