@@ -16,6 +16,7 @@ from pipeline.database import database
 from pipeline.errors import ErasureIncomplete
 from pipeline.intake import check_credential_id
 from pipeline.ledger import erasure
+from pipeline.redis_files import NotRenewed
 from pipeline.timeline import person
 
 logger = logging.getLogger(__name__)
@@ -28,8 +29,8 @@ def erase(credential_id: str, *, actor: str | None = None) -> int:
     inside an open transaction (`RuntimeError`): what is not committed can come back.
 
     Raises `InvalidCredentialId`, `UnknownCredential`, `WritePending` while a write of it is pending, and
-    `ErasureIncomplete` when the rows are erased and a copy may be left in Redis or in the SQLite file:
-    to call it again finishes that.
+    `ErasureIncomplete` when the rows are erased and a copy may be left in Redis, in Redis's files or in
+    the SQLite file: to call it again finishes that.
     """
     check_credential_id(credential_id)
     if database.in_transaction():
@@ -55,6 +56,8 @@ def _leave_redis(job_ids: list[str]) -> str | None:
         return None
     try:
         backend.erase(job_ids)
+    except NotRenewed as exc:
+        return f"Redis ({exc})"
     except RedisError as exc:
         return f"Redis ({type(exc).__name__})"
     return None

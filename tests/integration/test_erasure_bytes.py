@@ -137,6 +137,24 @@ def test_redis(secret: Secret, redis_url: str, valkey_server: ValkeyServer) -> N
     until(lambda: not secret.found_in_files(valkey_server.directory), seconds=10, what="the salts are gone")
 
 
+@on_sqlite
+def test_a_redis_that_can_not_write_its_files(
+    secret: Secret, start_valkey: Callable[..., ValkeyServer], use: Callable[..., None]
+) -> None:
+    """An error says so; the same again, once it can, finishes it."""
+    server = start_valkey(append_only=False)
+    use(redis_url=server.url)
+    obstacle = server.directory / "dump.rdb" / "in the way"
+    obstacle.mkdir(parents=True)
+    with redis.Redis.from_url(server.url) as connection:
+        connection.config_set("save", "3600 1")
+        with pytest.raises(ErasureIncomplete, match=r"Redis \(its snapshot could not be written anew\)"):
+            erase("c1")
+        obstacle.rmdir()
+        obstacle.parent.rmdir()
+        assert erase("c1") == 0
+
+
 @pytest.fixture
 def limited_url(redis_url: str, valkey_server: ValkeyServer) -> Iterator[str]:
     """The URL of a user that may not touch Redis's files, as on a managed server."""

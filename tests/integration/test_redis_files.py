@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +11,7 @@ import redis
 
 from pipeline import redis_files
 from pipeline.embedded.valkey import ValkeyServer
+from pipeline.redis_files import NotRenewed
 from tests.erasing import Secret
 from tests.waiting import until
 
@@ -65,18 +65,65 @@ def test_a_rewrite_that_has_begun_before(start_valkey: Callable[..., ValkeyServe
 
 
 def test_one_that_takes_too_long(
-    start_valkey: Callable[..., ValkeyServer],
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    start_valkey: Callable[..., ValkeyServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is not waited for for ever, and the log says so."""
+    """It is not waited for for ever, and an error says so."""
     monkeypatch.setattr(redis_files, "WAIT_SECONDS", 0.1)
     server = start_valkey()
-    with redis.Redis.from_url(server.url) as client, caplog.at_level(logging.WARNING):
+    with redis.Redis.from_url(server.url) as client:
         client.mset({f"other {number}": "x" for number in range(20)})
         client.config_set("rdb-key-save-delay", 50_000)
-        redis_files.renew(client)
+        with pytest.raises(NotRenewed, match=r"its append-only file is not written anew after 0\.1 s"):
+            redis_files.renew(client)
         info: Any = client.info("persistence")
         assert info["aof_rewrite_in_progress"] == 1
-        assert "still writes its files anew" in caplog.text
         client.config_set("rdb-key-save-delay", 0)
+
+
+@pytest.mark.parametrize("obstacle", ["appendonly.aof.2.base.rdb", "appendonly.aof.2.incr.aof"])
+def test_a_rewrite_that_fails(
+    start_valkey: Callable[..., ValkeyServer], secret: Secret, obstacle: str
+) -> None:
+    """At its end, or before it begins; the snapshot is written anew all the same."""
+    server = start_valkey()
+    (server.directory / "appendonlydir" / obstacle / "in the way").mkdir(parents=True)
+    with redis.Redis.from_url(server.url) as client:
+        client.config_set("save", "3600 1")
+        client.set(KEY, secret.words[0])
+        client.save()
+        client.delete(KEY)
+        with pytest.raises(NotRenewed, match=r"^its append-only file could not be written anew$"):
+            redis_files.renew(client)
+    assert secret.found_in_files(server.directory) == secret.all
+    assert secret.found_in_files(server.directory / "dump.rdb") == set()
+
+
+def test_a_snapshot_that_fails(start_valkey: Callable[..., ValkeyServer]) -> None:
+    """The error says so, until it succeeds."""
+    server = start_valkey()
+    obstacle = server.directory / "dump.rdb" / "in the way"
+    obstacle.mkdir(parents=True)
+    with redis.Redis.from_url(server.url) as client:
+        client.config_set("save", "3600 1")
+        with pytest.raises(NotRenewed, match=r"^its snapshot could not be written anew$"):
+            redis_files.renew(client)
+        obstacle.rmdir()
+        obstacle.parent.rmdir()
+        redis_files.renew(client)
+
+
+def test_one_that_is_forbidden(
+    start_valkey: Callable[..., ValkeyServer], secret: Secret, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log has a warning, and the other file is written anew."""
+    server = start_valkey()
+    with redis.Redis.from_url(server.url) as client:
+        client.config_set("save", "3600 1")
+        client.set(KEY, secret.words[0])
+        client.save()
+        client.delete(KEY)
+        client.execute_command("ACL SETUSER limited on >secret ~* &* +@all -bgrewriteaof")
+        with redis.Redis.from_url(server.url.replace("unix://", "unix://limited:secret@")) as limited:
+            redis_files.renew(limited)
+    assert [record.levelno for record in caplog.records if "renew its files" in record.message] == [30]
+    assert secret.found_in_files(server.directory / "dump.rdb") == set()
