@@ -307,8 +307,14 @@ def discard(letter_id: int, *, actor: str = journal.PIPELINE) -> bool:
 
 
 def replayable_after_outage(limit: int) -> list[int]:
-    """Writes whose last failure was no fault of theirs and that may be replayed by themselves."""
-    query = DeadLetter.select(DeadLetter.write).where(DeadLetter.resolved_at.is_null(), DeadLetter.replayable)
+    """Writes whose last failure was no fault of theirs and that may be replayed by themselves.
+
+    Less those that `requeue` leaves as they are, as their salt was erased: they would be here for ever.
+    """
+    with_salt = Write.select(Write.id).where(Write.id == DeadLetter.write, Write.salt.is_null(False))
+    query = DeadLetter.select(DeadLetter.write).where(
+        DeadLetter.resolved_at.is_null(), DeadLetter.replayable, pw.fn.EXISTS(with_salt)
+    )
     return [row[0] for row in rows(query.order_by(DeadLetter.id).limit(limit))]
 
 

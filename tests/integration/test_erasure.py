@@ -29,7 +29,18 @@ from tests.databases import on_postgresql
 from tests.erasing import end_all, salts_of, send, word
 from tests.intake import fail, insert_row, metadata_of
 from tests.intake import finish as finish_mocked
-from tests.ledger import ACCOUNT, MINED, REVERTED, STATES, confirmed, everything, failed, purge, sign
+from tests.ledger import (
+    ACCOUNT,
+    MINED,
+    REVERTED,
+    STATES,
+    UNREACHABLE,
+    confirmed,
+    everything,
+    failed,
+    purge,
+    sign,
+)
 from tests.racing import in_threads
 from tests.waiting import until
 
@@ -273,6 +284,18 @@ def test_it_fails_after_a_reorg(client: Any) -> None:
     assert Write.get_by_id(rows.write_id).state == State.FAILED
     assert erase(name) == 0
     assert dead_letters.open_letters() == []
+
+
+def test_it_takes_no_place_from_those_that_can_be_replayed(client: Any) -> None:
+    """Where what it failed of after a reorg was no fault of its own."""
+    rows = confirmed()
+    erase(name_of(rows.write_id))
+    finality.unconfirm(Place(rows.batch_id, MINED.block_number, MINED.block_hash))
+    assert transactions.revert(rows.transaction_id, UNREACHABLE)
+    assert [letter.replayable for letter in dead_letters.open_letters()] == [True]
+    other = failed()
+    assert dead_letters.replayable_after_outage(1) == [other.write_id]
+    assert dead_letters.replayable_after_outage(10) == [other.write_id]
 
 
 def test_a_result_that_was_read_before(client: Any) -> None:
