@@ -1,7 +1,8 @@
 """Erase a credential: its document and its salts go for good; that it was anchored stays.
 
-Whoever holds a receipt can still prove what it says: it has the salt. Nobody else can link the leaf on
-the chain to anybody any more. `docs/how-it-works.md` says what no program can reach.
+Whoever holds a receipt can still prove what it says: it has the salt. Nobody who has neither that nor this
+database can link the leaf on the chain to anybody any more. `docs/how-it-works.md` says what no program can
+reach.
 """
 
 from __future__ import annotations

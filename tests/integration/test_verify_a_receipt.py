@@ -10,10 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+import pytest
 from Crypto.Hash import keccak
 from eth_abi.abi import encode
 
 from pipeline import proof
+from pipeline.errors import InvalidDocument
+from pipeline.hashing import MAX_DOCUMENT_BYTES, canonical, parse_document
+from pipeline.strict_json import MAX_DEPTH
 from pipeline.verdict import Verdict
 from tests import node
 from tests.chain import registered
@@ -64,6 +68,15 @@ DOCUMENT, RECEIPT_TEXT = blocks("The example", "json")
 RECEIPT = json.loads(RECEIPT_TEXT)
 REQUESTS = [json.loads(block) for title in ("Step 4", "Step 5") for block in blocks(title, "json")[::2]]
 ANSWERS = [json.loads(block) for title in ("Step 4", "Step 5") for block in blocks(title, "json")[1::2]]
+#: What a valid receipt can be wrong in.
+UNPROVED = {
+    "final": False,
+    "document_checked": False,
+    "transaction_hash": ONE,
+    "block_number": 1,
+    "block_hash": ONE,
+    "block_time": "2026-01-31T12:00:01Z",
+}
 
 
 def test_step_1() -> None:
@@ -75,6 +88,29 @@ def test_step_1() -> None:
     assert shown["form"].encode() == from_hex(shown["bytes"])
     assert hashlib.sha256(from_hex(shown["bytes"])).digest() == from_hex(shown["data hash"])
     assert shown["data hash"] == RECEIPT["leaf_values"][1]
+
+
+def test_numbers_and_limits() -> None:
+    """An integer is one as it is written; and our own reader's limits are those of the page."""
+    step, digits = section("Step 1"), str(10**20)
+    assert f"`{digits}` is refused, `1e20` is not" in step
+    assert canonical(parse_document('{"a": 1e20}')).decode() == f'{{"a":{digits}}}'
+    with pytest.raises(InvalidDocument):
+        parse_document(f'{{"a": {digits}}}')
+    assert f"no `\\u0000` in a text, at most 1 MiB, at most {MAX_DEPTH} levels" in step
+    assert MAX_DOCUMENT_BYTES == 1024 * 1024
+
+
+def test_an_empty_cid() -> None:
+    """Its length is the last word of step 2, and in step 4 the proof comes right after it."""
+    assert "32 zero bytes, and no data after it" in section("Step 2")
+    [first, hash_, _, salt] = values(RECEIPT["leaf_encoding"], RECEIPT["leaf_values"])
+    encoded = encode(RECEIPT["leaf_encoding"], [first, hash_, "", salt])
+    assert len(encoded) == 7 * 32
+    assert encoded[-32:] == bytes(32)
+    kinds = ["bytes32", "string", "bytes32", "string", "bytes32", "bytes32[]"]
+    call = encode(kinds, [bytes(32), first, hash_, "", salt, []])
+    assert f"begin at {int.from_bytes(call[5 * 32 : 6 * 32])} and not at 352" in section("Step 2")
 
 
 def test_step_2() -> None:
@@ -150,6 +186,10 @@ def test_a_node_says_so(start_anvil: Callable[..., Anvil]) -> None:
     transact(anvil, "anchor(bytes32)", RECEIPT["merkle_root"])
     assert said() == [answer["result"] for answer in ANSWERS]
     assert proof.verify(RECEIPT, DOCUMENT, rpc_urls=[anvil.rpc_url]).verdict == "valid"
+    for name, other in UNPROVED.items():
+        assert f"`{name}`" in section("What the flags say").split("Neither these steps")[1]
+        assert RECEIPT[name] != other
+        assert proof.verify(RECEIPT | {name: other}, rpc_urls=[anvil.rpc_url]).verdict == "valid"
     transact(anvil, "revokeLeaf(bytes32,bytes32)", RECEIPT["merkle_root"], RECEIPT["leaf"])
     assert said() == [ZERO, ANSWERS[1]["result"], ONE]
 
