@@ -2,7 +2,7 @@
 
 For anyone who holds a receipt and can reach a node; no database, no Redis. A verdict is
 ``invalid`` only where something contradicts the receipt. A node that is down, lags behind or
-serves another chain contradicts nothing: ``unknown``.
+serves another chain contradicts nothing, nor does a document that our reader can not read: ``unknown``.
 
 The other side, `receipt` and `batch_dump`, is the issuer's: it reads the ledger, which only they load.
 """
@@ -14,9 +14,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from pipeline import hashing, merkle
+from pipeline import hashing, merkle, strict_json
 from pipeline.errors import InvalidDocument, InvalidReceipt
 from pipeline.receipt import Anchoring, Receipt, build_receipt, check_receipt, parse_receipt, recognise
+from pipeline.strict_json import JsonFault, LimitFault
 from pipeline.verdict import Verdict
 
 __all__ = [
@@ -94,18 +95,18 @@ def _check_offline(receipt: Receipt, document: bytes | str | None) -> Verdict:
     if receipt.anchoring is None:
         return Verdict("invalid", "receipt", "a mock receipt: nothing was written to any chain")
     fault = _document_fault(receipt, document) if document is not None else None
-    if fault:
-        return Verdict("invalid", "document", fault)
+    if fault and fault.verdict == "invalid":
+        return fault
     leaf = merkle.leaf_hash(receipt.credential_id, receipt.data_hash, receipt.ipfs_cid, receipt.salt)
     if leaf != receipt.leaf:
         return Verdict("invalid", "leaf", "the leaf is not the hash of leaf_values")
     if not merkle.verify(receipt.merkle_root, leaf, receipt.merkle_proof):
         return Verdict("invalid", "proof", "the proof does not lead from the leaf to the root")
-    return Verdict("valid")
+    return fault or Verdict("valid")
 
 
-def _document_fault(receipt: Receipt, document: bytes | str) -> str | None:
-    """Why this is not the document of the receipt; None when it is."""
+def _document_fault(receipt: Receipt, document: bytes | str) -> Verdict | None:
+    """Why this is not the document of the receipt, or why nobody can tell here; None when it is."""
     expected = receipt.data_hash.hex()
     # The canonical form itself may hold digits that are refused in a document: 1e20 is written
     # as an integer there. Whoever has the very bytes that were hashed has the document.
@@ -115,8 +116,19 @@ def _document_fault(receipt: Receipt, document: bytes | str) -> str | None:
     try:
         found = hashing.document_hash(hashing.parse_document(document))
     except InvalidDocument as exc:
-        return exc.message
-    return None if found == expected else f"the document's hash is {found}, the receipt has {expected}"
+        return Verdict("unknown" if _is_beyond_limits(document) else "invalid", "document", exc.message)
+    if found == expected:
+        return None
+    return Verdict("invalid", "document", f"the document's hash is {found}, the receipt has {expected}")
+
+
+def _is_beyond_limits(document: bytes | str) -> bool:
+    """Whether only our own reader refuses it: it may have been hashed by another."""
+    try:
+        strict_json.check(strict_json.read(document, max_bytes=hashing.MAX_DOCUMENT_BYTES))
+    except JsonFault as fault:
+        return isinstance(fault, LimitFault)
+    return False
 
 
 def _agreed(verdicts: Sequence[Verdict]) -> Verdict:

@@ -48,6 +48,10 @@ class JsonFault(ValueError):
         return f"${path} {self._rule}"
 
 
+class LimitFault(JsonFault):
+    """A limit of this reader is passed, which JSON itself does not have: others may read it, and alike."""
+
+
 class _KeyTwice(dict[str, Any]):
     """An object in whose text a key stands twice: `check` refuses it, and knows the place."""
 
@@ -138,7 +142,7 @@ def _check_depth(text: str) -> None:
 
 def too_large(max_bytes: int) -> JsonFault:
     """The fault of a text that is over its limit."""
-    return JsonFault(f"is larger than {max_bytes:,} bytes")
+    return LimitFault(f"is larger than {max_bytes:,} bytes")
 
 
 def _visit(value: object, levels: int) -> None:
@@ -162,7 +166,7 @@ def _visit(value: object, levels: int) -> None:
 
 def _visit_text(text: str, verb: str) -> None:
     if "\0" in text:
-        raise JsonFault(f"{verb} {_NUL_RULE}")
+        raise LimitFault(f"{verb} {_NUL_RULE}")
     if not text.isascii() and _SURROGATE.search(text):
         raise JsonFault(f"{verb} {_SURROGATE_RULE}")
 
@@ -194,7 +198,7 @@ def _visit_array(value: list[Any], levels: int) -> None:
 
 def _descend(levels: int) -> None:
     if not levels:
-        raise JsonFault(f"is nested deeper than {MAX_DEPTH} levels")
+        raise LimitFault(f"is nested deeper than {MAX_DEPTH} levels")
 
 
 def _shown_step(step: str | int) -> str:

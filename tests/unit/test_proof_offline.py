@@ -59,6 +59,20 @@ def test_another_document_is_invalid(document: bytes | str, reason: str) -> None
 
 
 @pytest.mark.parametrize(
+    "document",
+    ['{"a": "\\u0000"}', '{"\\u0000": 1}', b'{"a": ' + b"[" * 200 + b"]" * 200 + b"}", b" " * 2**20 + b"{}"],
+)
+def test_a_document_that_only_our_reader_refuses_is_unknown(document: bytes | str) -> None:
+    """Somebody else may have hashed it; unless the receipt contradicts itself."""
+    found = verify_offline(RECEIPT, document)
+    assert (found.verdict, found.step) == ("unknown", "document")
+    assert found.reason
+    assert verify(RECEIPT, document, rpc_urls=[]) == found
+    found = verify_offline(changed(leaf=OTHER), document)
+    assert (found.verdict, found.step) == ("invalid", "leaf")
+
+
+@pytest.mark.parametrize(
     ("receipt", "step"),
     [
         (with_leaf_value(0, "another"), "leaf"),
