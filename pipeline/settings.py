@@ -96,8 +96,7 @@ class Settings(BaseSettings):
     @classmethod
     def _rpc_urls(cls, value: SecretStr) -> SecretStr:
         for url in value.get_secret_value().split(","):
-            parts = urlsplit(url.strip())
-            if parts.scheme not in ("http", "https") or not parts.hostname:
+            if not _is_http(url.strip()):
                 raise ValueError("must be http(s) URLs, separated by commas")
         return value
 
@@ -215,6 +214,15 @@ def load_settings(make: Callable[[], Settings]) -> Settings:
             for error in exc.errors(include_input=False, include_url=False)
         ]
         raise SettingsError(PREFIX + "; ".join(dict.fromkeys(faults))) from None
+
+
+def _is_http(url: str) -> bool:
+    """Whether it has a scheme of HTTP, a host, and no port that there can't be."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # which quotes the URL
+        return False
 
 
 def mask_url(url: str) -> str:

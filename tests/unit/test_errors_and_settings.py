@@ -152,6 +152,8 @@ def test_all_faults_are_in_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
         ("DATABASE_URL", f"mysql://user:{SECRET}@db/x"),
         ("BLOCKCHAIN_RPC_URL", f"wss://rpc.example/{SECRET}"),
         ("BLOCKCHAIN_RPC_URL", f"https://rpc.example/{SECRET},{SECRET}"),
+        ("BLOCKCHAIN_RPC_URL", f"https://rpc.example:{SECRET}/"),
+        ("BLOCKCHAIN_RPC_URL", f"https://[{SECRET}/"),
         ("BLOCKCHAIN_CONTRACT_ADDRESS", SECRET),
         ("BLOCKCHAIN_CHAIN_ID", SECRET),
         ("BLOCKCHAIN_CONFIRMATIONS", SECRET),
@@ -247,6 +249,16 @@ def test_rpc_urls_are_kept_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blanks around the commas are no part of them."""
     monkeypatch.setenv("BLOCKCHAIN_RPC_URL", "http://one:8545, https://two/v3/x ,http://three")
     assert get_settings().rpc_urls == ["http://one:8545", "https://two/v3/x", "http://three"]
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:99999", "http://one:0", "http://one:8545,http://two:65536"]
+)
+def test_a_port_that_there_can_not_be(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """It is refused here, and not where a node is asked."""
+    monkeypatch.setenv("BLOCKCHAIN_RPC_URL", url)
+    with pytest.raises(SettingsError, match=r"BLOCKCHAIN_RPC_URL: must be http\(s\) URLs"):
+        get_settings()
 
 
 def test_redis_url_goes_before_its_parts(monkeypatch: pytest.MonkeyPatch) -> None:
