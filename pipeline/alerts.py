@@ -165,7 +165,7 @@ def allow_listed(event: Event, hint: Hint, mask: SecretMask) -> Event:
 
     This is the last gate: whatever a later SDK, integration or scope adds stays here.
     """
-    kept: dict[str, Any] = {key: event[key] for key in ALLOWED_KEYS if event.get(key)}  # type: ignore[literal-required]
+    kept: dict[str, Any] = {key: event[key] for key in ALLOWED_KEYS if event.get(key)}  # type: ignore[literal-required]  # a TypedDict by variable
     tags: dict[str, Any] = kept.get("tags", {})
     kept["tags"] = {key: mask(str(tags[key])) for key in ALLOWED_TAGS if key in tags}
     kept["exception"] = {
@@ -176,7 +176,7 @@ def allow_listed(event: Event, hint: Hint, mask: SecretMask) -> Event:
     }
     credential = kept.get("contexts", {}).get("credential")
     kept["contexts"] = {"credential": {"id": mask(str(credential["id"]))}} if credential else {}
-    return kept  # type: ignore[return-value]
+    return kept  # type: ignore[return-value]  # Event is a TypedDict
 
 
 def _tag(value: object) -> str:

@@ -109,7 +109,7 @@ def _parsed(text: str, encoded: str | bytes) -> Cid | None:
 @cache
 def _library() -> tuple[Any, Any]:
     """Imported at the first CID: it takes 0.1 s."""
-    import multihash  # type: ignore[import-untyped]
+    import multihash  # type: ignore[import-untyped]  # it has no types
     from multiformats_cid.cid import make_cid
 
     return make_cid, multihash

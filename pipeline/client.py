@@ -81,7 +81,7 @@ def write_to_blockchain(
             raise WriteFailed(f"{found['error']['code']}: {found['error']['message']}")
         if time.monotonic() > deadline:
             raise TimeoutError(f"credential {credential_id!r}: {found['status']} after {timeout} s")
-        time.sleep(POLL_SECONDS)
+        time.sleep(POLL_SECONDS)  # the row is the truth, and is polled
 
 
 def process_blockchain_async(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dramatiq.results import Results
@@ -48,40 +48,32 @@ def keep_completed(jobs: Mapping[int, str], results: Mapping[int, dict[str, Any]
 
 def keep_results(values: Mapping[str, Any], *, ttl_ms: int) -> None:
     """Store the ends of jobs, by job id, for who waits with ``get_result``."""
-    from redis import RedisError
-
-    backend = job_results()
-    if backend is None or not values:
-        return
-    try:
-        backend.keep(values, ttl_ms=ttl_ms)
-    except RedisError as exc:  # SQL has them all
-        logger.warning("results were not kept in Redis: %s", type(exc).__name__)
+    if values:
+        _try("kept in Redis", lambda backend: backend.keep(values, ttl_ms=ttl_ms))
 
 
 def forget_results(job_ids: Sequence[str]) -> None:
     """Remove the ends of jobs that are not at their end any more."""
-    from redis import RedisError
-
-    backend = job_results()
-    if backend is None or not job_ids:
-        return
-    try:
-        backend.forget(job_ids)
-    except RedisError as exc:
-        logger.warning("results were not removed from Redis: %s", type(exc).__name__)
+    if job_ids:
+        _try("removed from Redis", lambda backend: backend.forget(job_ids))
 
 
 def _erase_results(job_ids: Sequence[str]) -> None:
+    if job_ids:
+        _try("removed from Redis, though erased", lambda backend: backend.erase(job_ids))
+
+
+def _try(what: str, act: Callable[[JobResults], None]) -> None:
+    """A Redis that is away is no error: SQL has all results."""
     from redis import RedisError
 
     backend = job_results()
-    if backend is None or not job_ids:
+    if backend is None:
         return
     try:
-        backend.erase(job_ids)
+        act(backend)
     except RedisError as exc:
-        logger.warning("results of erased jobs were not removed from Redis: %s", type(exc).__name__)
+        logger.warning("results were not %s: %s", what, type(exc).__name__)
 
 
 def renew_result(job_id: str, write_id: int) -> None:

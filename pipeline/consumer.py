@@ -35,6 +35,8 @@ MAX_MESSAGE_ID_LENGTH = 255
 class Consumer(_RedisConsumer):
     """One for each queue of a worker process; only its own thread iterates."""
 
+    # Dramatiq's consumer has no types: each call of it is ignored where it stands.
+
     def __init__(self, broker: DelayingRedisBroker, queue_name: str, prefetch: int, timeout: int) -> None:
         super().__init__(broker, queue_name, prefetch, timeout)  # type: ignore[no-untyped-call]
         self._delays = queue_name != q_name(queue_name)
@@ -56,7 +58,7 @@ class Consumer(_RedisConsumer):
                 self.misses = 0
                 return self._deliverable(self.message_cache.pop(0))
         self.misses, backoff_ms = compute_backoff(self.misses, max_backoff=self.timeout)
-        time.sleep(backoff_ms / 1000)
+        time.sleep(backoff_ms / 1000)  # as Dramatiq's own consumer polls an empty list
         return None
 
     def ack(self, message: MessageProxy) -> None:

@@ -96,7 +96,7 @@ class PostgresqlDatabase(peewee.PostgresqlDatabase):
     def execute_sql(self, sql: str, params: Any = None) -> Any:
         """As peewee's, but outside of a transaction never on a connection that is known to be broken."""
         self._replace_broken()
-        return super().execute_sql(sql, params)  # type: ignore[no-untyped-call]
+        return super().execute_sql(sql, params)  # type: ignore[no-untyped-call]  # peewee has no types
 
     def _replace_broken(self) -> bool:
         """Close a connection that is no more; the next use opens one. What was to follow its commit is off.
@@ -106,7 +106,7 @@ class PostgresqlDatabase(peewee.PostgresqlDatabase):
         """
         if self.is_closed() or self.in_transaction():
             return False
-        if not self.connection().closed:  # type: ignore[no-untyped-call]
+        if not self.connection().closed:  # type: ignore[no-untyped-call]  # peewee has no types
             return False
         self.close()
         return True
@@ -270,7 +270,7 @@ def retrying(work: Callable[[], R]) -> R:
             logger.warning("database: %s, try %d of %d", type(exc).__name__, attempt + 1, TRIES)
             if attempt + 1 == TRIES:
                 raise DatabaseUnavailable(f"the database does not answer: {type(exc).__name__}") from exc
-            time.sleep(FIRST_PAUSE_SECONDS * 2**attempt)
+            time.sleep(FIRST_PAUSE_SECONDS * 2**attempt)  # a lock or a restart takes its time
     raise AssertionError("unreachable")
 
 

@@ -99,7 +99,7 @@ def _mined(rpc: RpcClient, transaction: PreparedTransaction, timeout_seconds: fl
             raise ChainError(
                 f"the deployment {transaction.hash} was not mined within {timeout_seconds:g} s: look later"
             )
-        time.sleep(POLL_SECONDS)
+        time.sleep(POLL_SECONDS)  # over HTTP a node tells nobody of a block
 
 
 def _refuse(sent: SendAnswer) -> None:

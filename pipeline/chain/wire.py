@@ -59,6 +59,7 @@ class Wire:
 
     def batch(self, requests: Sequence[Request]) -> Any:
         """The node's answer to several requests in one HTTP request. Raises `NoAnswer`."""
+        # web3 wants its own type of method names, which are plain text.
         return self._told(lambda provider: provider.make_batch_request(list(requests)))  # type: ignore[arg-type]
 
     def _connected(self) -> HTTPProvider:

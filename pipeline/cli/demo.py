@@ -125,7 +125,7 @@ def _watch(total: int) -> int:
             progress.update(bar, completed=counts["completed"])
             if counts["completed"] + counts["failed"] >= total or time.monotonic() > deadline:
                 return counts["completed"]
-            time.sleep(0.1)
+            time.sleep(0.1)  # the counts are polled: SQL tells nobody
 
 
 def _verify_one() -> str:

@@ -19,7 +19,7 @@ def wait_for(credential_ids: Sequence[str], timeout_seconds: float | None) -> di
         found = look()
         if not found["pending"] or (deadline is not None and time.monotonic() >= deadline):
             return found
-        time.sleep(POLL_SECONDS)
+        time.sleep(POLL_SECONDS)  # the rows are the truth, and are polled
 
 
 def _these(credential_ids: Sequence[str]) -> dict[str, int]:

@@ -266,7 +266,7 @@ def _sweep(pid: int, code: int | None) -> int:
             code = os.waitstatus_to_exitcode(status)
         if not child:
             _kill_adopted()
-            time.sleep(POLL_SECONDS)
+            time.sleep(POLL_SECONDS)  # orphans come from others' forks, without a signal
     return -signal.SIGKILL if code is None else code
 
 

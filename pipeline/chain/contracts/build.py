@@ -18,7 +18,7 @@ ARTIFACT = HERE / "CredentialRegistry.json"
 
 def compile_registry() -> dict[str, Any]:
     """What the artifact file has to hold. Raises vyper's error when the source does not compile."""
-    from vyper import __version__, compile_code  # type: ignore[import-untyped, unused-ignore]
+    from vyper import __version__, compile_code  # type: ignore[import-untyped, unused-ignore]  # untyped, and not always installed
 
     source = SOURCE.read_text("utf-8")
     output = compile_code(source, output_formats=["abi", "bytecode", "settings_dict"])

@@ -227,7 +227,7 @@ def _open(chain_id: int, funded_key: str, database: AtomicDB) -> Any:
 
 
 class _ConstantGasLimit(MiningChain):
-    vm_configuration = ((0, PragueVM),)  # type: ignore[assignment]
+    vm_configuration = ((0, PragueVM),)  # type: ignore[assignment]  # py-evm declares it narrower
 
     def create_header_from_parent(self, parent_header: Any, **fields: Any) -> Any:
         fields["gas_limit"] = parent_header.gas_limit
