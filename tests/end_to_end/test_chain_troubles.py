@@ -49,7 +49,7 @@ def test_a_reorg_takes_a_confirmed_block_away(
     queue_documents(3)
     until(completed(client, 3), seconds=30, what="3 completed")
     before = client.get_blockchain_write_status("c0")["result"]
-    anvil.rpc("evm_setAutomine", False)
+    anvil.stop_mining()
     # As deep as everything that was anchored, with other blocks in its place.
     depth = anvil.block_number - before["block_number"] + 1
     anvil.rpc("anvil_reorg", depth, [])
@@ -101,7 +101,7 @@ def test_the_base_fee_rises_above_the_cap(
     """The lowest nonce is replaced, an eighth dearer at least; those after it land too, none twice."""
     proxy = start_fault_proxy(anvil.rpc_url, strict_replacements=True)
     variables = chain_variables(anvil, rpc_url=proxy.url)
-    anvil.rpc("evm_setAutomine", False)
+    anvil.stop_mining()
     start(blockchain_max_fee_gwei=200, **SINGLE, **variables)
     queue_documents(4)
     until(lambda: Transaction.select().count() == 4, seconds=30, what="four sent")
@@ -137,7 +137,7 @@ def test_at_the_ceiling_it_stops_and_alerts(
 ) -> None:
     """Never above BLOCKCHAIN_MAX_FEE_GWEI; the status says so, one alert; cheaper again: all land."""
     variables = chain_variables(anvil)
-    anvil.rpc("evm_setAutomine", False)
+    anvil.stop_mining()
     start(blockchain_max_fee_gwei=4, sentry_dsn=kent.dsn, **SINGLE, **variables)
     queue_documents(2)
     until(lambda: anvil.pool_size == 2, seconds=30, what="two in the pool")
@@ -168,7 +168,7 @@ def test_the_original_is_mined_instead_of_its_replacement(
     """Another node still had it: settled under the original's hash."""
     proxy = start_fault_proxy(anvil.rpc_url)
     variables = chain_variables(anvil, rpc_url=proxy.url)
-    anvil.rpc("evm_setAutomine", False)
+    anvil.stop_mining()
     start(**SINGLE, **variables)
     queue_documents(1)
     until(lambda: anvil.pool_size == 1, seconds=30, what="one in the pool")
@@ -193,7 +193,7 @@ def test_somebody_else_uses_the_key(
 ) -> None:
     """None of 50 is lost, none is reported under the foreign hash, and there is an alert."""
     variables = chain_variables(anvil)
-    anvil.rpc("evm_setAutomine", False)
+    anvil.stop_mining()
     start(blockchain_max_in_flight=60, sentry_dsn=kent.dsn, **SINGLE, **variables)
     queue_documents(50)
     until(lambda: anvil.pool_size == 50, seconds=60, what="50 in the pool")
@@ -244,7 +244,7 @@ def test_the_node_loses_its_pool(
     """Killed with 50 pending and started again from its state: all land with nobody's help."""
     anvil = start_anvil(state=tmp_path / "state.json", more=["--state-interval", "1"])
     variables = chain_variables(anvil)
-    anvil.rpc("evm_setAutomine", False)
+    anvil.stop_mining()
     start(blockchain_max_in_flight=60, **SINGLE, **variables)
     queue_documents(50)
     until(lambda: anvil.pool_size == 50, seconds=60, what="50 in the pool")
@@ -315,7 +315,7 @@ def test_the_role_is_gone_when_the_block_comes(
     """What reverts for that is written again when the role is back: no dead letter, no attempt."""
     variables = owned_by_another(anvil)
     as_owner(anvil, variables, "addIssuer(address)")
-    anvil.rpc("evm_setAutomine", False)
+    anvil.stop_mining()
     start(sentry_dsn=kent.dsn, **SINGLE, **variables)
     queue_documents(3)
     until(lambda: anvil.pool_size == 3, seconds=30, what="three in the pool")

@@ -30,7 +30,7 @@ UNLIMITED = {"rate_limit_max": 10_000, "batch_max_size": 1}
 
 def mined_every(anvil: Anvil, seconds: int) -> None:
     """Let the chain mine on a clock from now on."""
-    anvil.rpc("evm_setAutomine", False)
+    anvil.stop_mining()
     anvil.rpc("evm_setIntervalMining", seconds)
 
 
@@ -90,7 +90,7 @@ def test_the_reply_is_cut_after_the_broadcast(
 def test_the_middle_of_five_is_dropped(client: Any, start: Callable[..., Workers], anvil: Anvil) -> None:
     """All five land with the hashes that they had."""
     variables = chain_variables(anvil)
-    anvil.rpc("evm_setAutomine", False)
+    anvil.stop_mining()
     start(**UNLIMITED, **variables)
     queue_documents(5)
     until(lambda: anvil.pool_size == 5, seconds=30, what="five in the pool")
@@ -144,7 +144,7 @@ def test_what_redis_forgets_while_the_node_is_away(
     """The sweep that asks the node fails; the one that sends lost messages again goes on all the same."""
     proxy = start_fault_proxy(anvil.rpc_url)
     variables = chain_variables(anvil, rpc_url=proxy.url)
-    anvil.rpc("evm_setAutomine", False)
+    anvil.stop_mining()
     start(**UNLIMITED, **variables)
     queue_documents(1)
     until(lambda: anvil.pool_size == 1, seconds=30, what="one in flight")

@@ -50,7 +50,7 @@ def proxy(use: Callable[..., None], anvil: Anvil, start_fault_proxy: Callable[..
     found = start_fault_proxy(anvil.rpc_url, anvil.rpc_url)
     use(**chain_variables(anvil, rpc_url=found.url), batch_max_size=1, rate_limit_max=10_000)
     use(blockchain_max_in_flight=500)
-    anvil.rpc("evm_setAutomine", False)
+    anvil.stop_mining()
     return found
 
 

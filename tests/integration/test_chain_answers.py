@@ -58,15 +58,10 @@ def sender(server: Anvil | EvmServer) -> Sender:
     return Sender(server)
 
 
-def stop_mining(anvil: Anvil) -> None:
-    """What is sent from now on stays in the pool."""
-    anvil.rpc("evm_setAutomine", False)
-
-
 def test_accepted_and_already_known(anvil: Anvil) -> None:
     """The same bytes twice while they wait: both times they are in the pool."""
     sender = Sender(anvil)
-    stop_mining(anvil)
+    anvil.stop_mining()
     assert sender.send().kind is AnswerKind.ACCEPTED
     assert sender.send().kind is AnswerKind.ALREADY_KNOWN
 

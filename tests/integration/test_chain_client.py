@@ -129,7 +129,7 @@ def test_pending_transactions(anvil: Anvil) -> None:
     """One that waits in the pool has no receipt, and counts for the next nonce."""
     client = registered(anvil)
     client.check_guards()
-    anvil.rpc("evm_setAutomine", False)
+    anvil.stop_mining()
     transaction = client.prepare_anchor(secrets.token_bytes(32), 1, client.fees())
     assert client.send(transaction.raw).taken
     assert client.receipts([transaction.hash]) == {transaction.hash: None}

@@ -43,7 +43,7 @@ def proxy(anvil: Anvil, start_fault_proxy: Callable[..., FaultProxy]) -> FaultPr
 def client(anvil: Anvil, proxy: FaultProxy) -> ChainClient:
     """A client that knows only the proxy; nothing is mined any more but on demand."""
     client = client_of(anvil, proxy.url)
-    anvil.rpc("evm_setAutomine", False)
+    anvil.stop_mining()
     return client
 
 
@@ -208,7 +208,7 @@ class Two:
     def __init__(self, anvil: Anvil, proxy: FaultProxy) -> None:
         self.proxy = proxy
         self.client = client_of(anvil, proxy.url)
-        anvil.rpc("evm_setAutomine", False)
+        anvil.stop_mining()
         proxy.freeze(1)
         self.root = secrets.token_bytes(32)
         self.transaction = self.client.prepare_anchor(self.root, 1, FEES)
@@ -275,7 +275,7 @@ def test_failover_to_a_node_that_lags(anvil: Anvil, start_fault_proxy: Callable[
     """The first is down: the second's view, then the first's again; the change is counted."""
     first, second = start_fault_proxy(anvil.rpc_url), start_fault_proxy(anvil.rpc_url)
     client = client_of(anvil, first.url, second.url)
-    anvil.rpc("evm_setAutomine", False)
+    anvil.stop_mining()
     second.freeze(0)
     sent = anchor(client, 1)
     assert client.send(sent.raw).taken

@@ -339,7 +339,7 @@ def test_a_chain_without_base_fee(
     anvil = start_anvil(more=["--hardfork", "berlin"])
     proxy = start_fault_proxy(anvil.rpc_url, strict_replacements=True)
     use(**chain_variables(anvil, rpc_url=proxy.url), batch_max_size=1)
-    anvil.rpc("evm_setAutomine", False)
+    anvil.stop_mining()
     write(1)
     proxy.answer_error("eth_sendRawTransaction", "transaction underpriced")
     Transaction.update(state=TransactionState.SIGNED, sent_at=0).execute()

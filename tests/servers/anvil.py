@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from pipeline.embedded import jsonrpc
 from pipeline.embedded.server import Server, free_port
 from tests.servers import anvil_binary
+from tests.waiting import until
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,15 @@ class Anvil(Server):
     def mine(self, blocks: int = 1) -> None:
         """Mine that many blocks now."""
         self.rpc("anvil_mine", hex(blocks))
+
+    def stop_mining(self) -> None:
+        """Let what is sent from now on stay in the pool.
+
+        What was sent before is mined first: when it stops between taking a transaction and
+        mining it, anvil 1 forgets about that one until the next block (5 of 2343 times).
+        """
+        until(lambda: self.pool_size == 0, seconds=10, what="an empty pool")
+        self.rpc("evm_setAutomine", False)
 
     @property
     def block_number(self) -> int:

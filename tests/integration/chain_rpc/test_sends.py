@@ -34,7 +34,7 @@ def anchors(proxy: Proxy) -> tuple[ChainClient, list[bytes]]:
 def test_a_lost_reply_is_unknown_and_sent_once(proxy: Proxy, fault: str) -> None:
     """The transaction is there; the same bytes again find it, and the next nonces go on."""
     client, raws = anchors(proxy)
-    proxy.target.rpc("evm_setAutomine", False)
+    proxy.target.stop_mining()
     proxy.faults = [fault]
     assert client.send(raws[0]).kind is AnswerKind.UNKNOWN
     assert proxy.methods.count("eth_sendRawTransaction") == 1

@@ -18,7 +18,7 @@ BLOCK = "eth_getBlockByNumber"
 
 def test_heads(anvil: Anvil, proxy: FaultProxy, client: ChainClient) -> None:
     """The newest block and both counts of the signer, or of another one, in one HTTP request."""
-    anvil.rpc("evm_setAutomine", False)
+    anvil.stop_mining()
     assert client.send(next_anchor(client).raw).taken
     before = proxy.http_requests
     heads = client.heads()
@@ -103,7 +103,7 @@ def test_what_the_node_can_not_tell_is_not_known(
 def test_which_transactions_a_node_has(anvil: Anvil, client: ChainClient) -> None:
     """Mined, or in its pool, or neither."""
     done = anchored(client).transaction_hash
-    anvil.rpc("evm_setAutomine", False)
+    anvil.stop_mining()
     waiting, nowhere = next_anchor(client), "0x" + "11" * 32
     assert client.send(waiting.raw).taken
     assert client.knows([nowhere, done, waiting.hash]) == {nowhere: False, done: True, waiting.hash: True}

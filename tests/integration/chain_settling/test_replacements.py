@@ -50,7 +50,7 @@ def test_a_replacement_takes_the_place(anvil: Anvil, start_fault_proxy: Callable
     contract = registered(anvil).contract_address
     client = new_client(anvil, blockchain_rpc_url=proxy.url, blockchain_contract_address=contract)
     client.check_guards()
-    anvil.rpc("evm_setAutomine", False)
+    anvil.stop_mining()
     transaction = next_anchor(client)
     assert client.send(transaction.raw).taken
     for _ in range(2):

@@ -25,7 +25,7 @@ class Owner:
 
     def __init__(self, anvil: Anvil, client: ChainClient) -> None:
         self._anvil, self._client = anvil, client
-        anvil.rpc("evm_setAutomine", False)
+        anvil.stop_mining()
 
     def role(self, name: str) -> None:
         """``addIssuer`` or ``removeIssuer`` with the signer's next nonce."""
