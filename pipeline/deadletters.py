@@ -45,6 +45,13 @@ def replay_all(*, actor: str | None = None) -> int:
     return _replay([letter.write_id for letter in letters], actor)
 
 
+def replay_open(letter_ids: Sequence[int], *, actor: str) -> int:
+    """The same for those of these that are still open. Raises `CredentialErased`."""
+    letters: list[Any] = dead_letters.open_among(letter_ids)
+    _refuse_erased(letters)
+    return _replay([letter.write_id for letter in letters], actor)
+
+
 def _refuse_erased(letters: Sequence[Any]) -> None:
     """A reorg may let one fail that was erased before."""
     erased = erasure.among([letter.write_id for letter in letters])
@@ -63,6 +70,11 @@ def _replay(write_ids: Sequence[int], actor: str | None) -> int:
 def discard(name: str, *, actor: str | None = None) -> bool:
     """Resolve one without a replay. Raises `UnknownDeadLetter`."""
     return dead_letters.discard(int(dead_letters.find(name).id), actor=actor or person())
+
+
+def discard_open(letter_ids: Sequence[int], *, actor: str) -> int:
+    """Resolve those of these that are still open; returns how many that were."""
+    return sum(dead_letters.discard(letter_id, actor=actor) for letter_id in letter_ids)
 
 
 def _as_json(letter: DeadLetter) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from pipeline.settings import Settings, get_settings
 
 #: How long Redis may take for its answer, in seconds.
 TIMEOUT_S = 3
+#: The same for a node: to connect, and to answer.
+NODE_TIMEOUT_S = (1.0, 2.0)
 
 
 def ask_redis(settings: Settings) -> None:
@@ -31,6 +33,13 @@ def ask_redis(settings: Settings) -> None:
 def ask_database(settings: Settings) -> None:
     """Raises `DatabaseUnavailable` or peewee's error when SQL does not answer."""
     database.execute_sql("SELECT 1")
+
+
+def ask_node(settings: Settings) -> None:
+    """Raises `ChainError` when no node answers. Containers do not ask this: see above."""
+    from pipeline.chain.rpc import RpcClient
+
+    RpcClient(settings.rpc_urls, NODE_TIMEOUT_S).call("eth_chainId")
 
 
 CHECKS: Mapping[str, Callable[[Settings], None]] = {"redis": ask_redis, "database": ask_database}

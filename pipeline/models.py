@@ -351,3 +351,20 @@ class Control(Table):
 
     class Meta:
         table_name = "control"
+
+
+class Session(Table):
+    """Somebody who is logged in to the dashboard. The token itself is in the browser's cookie alone."""
+
+    #: SHA-256 of the token, hex.
+    token_hash = pw.TextField(primary_key=True)
+    name = pw.TextField()
+    role = pw.TextField()
+    #: Says which password it was: with another one in the file, the session is over.
+    password_tag = pw.TextField()
+    csrf_token = pw.TextField()
+    created_at = pw.DoubleField(default=time.time)
+    expires_at = pw.DoubleField()
+
+    class Meta:
+        table_name = "sessions"

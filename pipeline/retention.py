@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 
 from pipeline.completion import job_results
-from pipeline.ledger import control, retention
+from pipeline.ledger import control, retention, sessions
 from pipeline.settings import get_settings
 
 LAST_PURGE = "last_purge"
@@ -34,6 +34,7 @@ def purge() -> Purged:
     for gone in retention.purge_failed(finished_before=now - settings.result_failed_max_age_seconds):
         failed += len(gone)
         _forget(gone)
+    sessions.forget_old()
     control.write(LAST_PURGE, repr(now))
     return Purged(completed, failed)
 

@@ -71,6 +71,9 @@ class Settings(BaseSettings):
 
     cid_digest_check: bool = False
 
+    #: A line for each user of the dashboard: see `pipeline.dashboard.passwords`.
+    dashboard_password_file: Path | None = None
+
     sentry_dsn: SecretStr | None = None
     sentry_environment: str | None = None
 

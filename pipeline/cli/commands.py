@@ -46,7 +46,7 @@ def demo(credentials: int) -> None:
 
 @cli.command()
 def up() -> None:
-    """Run servers, workers and scheduler until Ctrl-C."""
+    """Run servers, workers, scheduler and dashboard until Ctrl-C."""
     from pipeline.cli.demo import run_up
 
     run_up()
@@ -100,7 +100,7 @@ def status(credential_id: str, as_json: bool) -> None:
 @json_option
 def stats(as_json: bool) -> None:
     """Show counts, totals, and whether chain writing is paused."""
-    from pipeline.cli.stats import stats as collect
+    from pipeline.stats import stats as collect
 
     show(collect(), as_json=as_json)
 
@@ -231,10 +231,10 @@ def verify(receipt: IO[bytes], document: IO[bytes] | None, as_json: bool) -> Non
 @json_option
 def pause(as_json: bool) -> None:
     """Stop chain writing; intake goes on."""
-    from pipeline.ledger.control import set_paused
+    from pipeline import pausing
     from pipeline.timeline import person
 
-    set_paused(True, actor=person())
+    pausing.pause(person())
     show({"paused": True}, as_json=as_json)
 
 
@@ -243,12 +243,10 @@ def pause(as_json: bool) -> None:
 def resume(as_json: bool) -> None:
     """Let chain writing go on."""
     import pipeline.actors  # noqa: F401 - messages are sent by the actors' names
-    from pipeline import messages
-    from pipeline.ledger.control import set_paused
+    from pipeline import pausing
     from pipeline.timeline import person
 
-    set_paused(False, actor=person())
-    messages.write("normal")
+    pausing.resume(person())
     show({"paused": False}, as_json=as_json)
 
 
@@ -285,6 +283,34 @@ def doctor(as_json: bool) -> None:
     text = "\n".join(f"{'ok ' if c['ok'] else 'BAD'}  {c['name']}: {c['detail']}" for c in found["checks"])
     show(found, as_json=as_json, text=text)
     sys.exit(0 if found["ok"] else 1)
+
+
+@cli.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65_535))
+def dashboard(host: str, port: int) -> None:
+    """Serve the dashboard, its JSON API and /metrics until Ctrl-C."""
+    import pipeline.actors  # noqa: F401 - messages are sent by the actors' names
+    from pipeline.dashboard.serve import serve
+    from pipeline.settings import get_settings
+
+    serve(get_settings(), host, port)
+
+
+@cli.command("dashboard-user")
+@click.argument("name")
+@click.option("--role", default="viewer", show_default=True, type=click.Choice(["viewer", "operator"]))
+@click.option("--remove", is_flag=True, help="Let this user in no more.")
+def dashboard_user(name: str, role: str, remove: bool) -> None:
+    """Write NAME's line into DASHBOARD_PASSWORD_FILE; the password is asked for, or read from stdin."""
+    from pipeline.cli.dashboard_user import remove_user, set_user
+
+    if remove:
+        remove_user(name)
+        click.echo(f"{name} is let in no more")
+    else:
+        set_user(name, role)
+        click.echo(f"{name} is {role}")
 
 
 def _known(ask: Any, credential_id: Any) -> Any:

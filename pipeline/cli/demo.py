@@ -19,10 +19,15 @@ from rich.console import Console
 from rich.progress import Progress
 
 from pipeline.chain.client import ChainClient
+from pipeline.embedded.dashboard import DashboardServer
 from pipeline.embedded.evm import EvmServer
+from pipeline.embedded.server import free_port, is_free
 from pipeline.embedded.valkey import ValkeyServer
 from pipeline.embedded.workers import Scheduler, Workers
 from pipeline.settings import Settings, get_settings
+
+#: Where `up` has the dashboard, as the command itself does.
+DASHBOARD_PORT = 8000
 
 #: The longest that the demo waits, seconds, beside a second for every hundred credentials.
 PATIENCE_SECONDS = 60.0
@@ -31,10 +36,11 @@ PATIENCE_SECONDS = 60.0
 def run_demo(credentials: int) -> int:
     """Anchor ``credentials``, verify a proof; the exit code."""
     signal.signal(signal.SIGTERM, _leave)
-    with tempfile.TemporaryDirectory(prefix="cp-") as folder, _embedded(Path(folder)):
+    with tempfile.TemporaryDirectory(prefix="cp-") as folder, _embedded(Path(folder)) as (_, dashboard):
         from pipeline import client
         from pipeline.credentials import sync
 
+        _say(f"the dashboard is at {dashboard.url} while this runs")
         sync(_document(number) for number in range(credentials))
         confirmed = _watch(credentials)
         click.echo(f"{confirmed} of {credentials} confirmed")
@@ -52,8 +58,8 @@ def run_up() -> None:
     """Run until SIGINT or SIGTERM; data is kept in ``.credential-pipeline``."""
     with ExitStack() as stack:
         folder = Path(".credential-pipeline").absolute()
-        variables = stack.enter_context(_embedded(folder))
-        click.echo("Ready. In another terminal:\n")
+        variables, dashboard = stack.enter_context(_embedded(folder))
+        click.echo(f"Ready. The dashboard: {dashboard.url}\n\nIn another terminal:\n")
         for name, value in variables.items():
             click.echo(f"export {name}={shlex.quote(value)}")
         click.echo("\nCtrl-C stops everything.")
@@ -64,8 +70,8 @@ def run_up() -> None:
 
 
 @contextmanager
-def _embedded(folder: Path) -> Iterator[dict[str, str]]:
-    """Servers, workers and scheduler; yields the settings, which are this process's too."""
+def _embedded(folder: Path) -> Iterator[tuple[dict[str, str], DashboardServer]]:
+    """Servers, workers, scheduler, dashboard; yields the settings, which are this process's too."""
     with ExitStack() as stack:
         _say("starting Valkey and an EVM node")
         sockets = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cp-")))
@@ -77,11 +83,17 @@ def _embedded(folder: Path) -> Iterator[dict[str, str]]:
         variables["BLOCKCHAIN_CONTRACT_ADDRESS"] = _registry(folder)
         os.environ.update(variables)
         get_settings.cache_clear()
-        _say("starting workers and scheduler")
+        _say("starting workers, scheduler and dashboard")
         environment = dict(os.environ)
         stack.enter_context(Workers(folder / "workers", environment=environment))
         stack.enter_context(Scheduler(folder / "scheduler", environment=environment))
-        yield variables
+        yield variables, stack.enter_context(_dashboard(folder))
+
+
+def _dashboard(folder: Path) -> DashboardServer:
+    """At its usual port, or at another one where that is taken."""
+    port = DASHBOARD_PORT if is_free(DASHBOARD_PORT) else free_port()
+    return DashboardServer(folder / "dashboard", environment=dict(os.environ), port=port)
 
 
 def _short(wanted: Path, sockets: Path) -> Path:

@@ -159,6 +159,17 @@ class Server(ABC):
         self.stop()
 
 
+def is_free(port: int) -> bool:
+    """Whether nothing listens on that TCP port of the loopback address at the moment."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
 def free_port() -> int:
     """A TCP port on the loopback address that nothing listens on at the moment."""
     with socket.socket() as probe:

@@ -275,6 +275,12 @@ def open_letters(limit: int | None = None) -> list[DeadLetter]:
     )
 
 
+def open_among(letter_ids: Sequence[int]) -> list[DeadLetter]:
+    """Those of these that nobody has resolved, oldest first."""
+    query = DeadLetter.select().where(DeadLetter.resolved_at.is_null()).order_by(DeadLetter.id)
+    return [letter for part in chunks(letter_ids) for letter in query.where(DeadLetter.id.in_(part))]
+
+
 def find(name: str) -> DeadLetter:
     """The open dead letter of this id, or of this credential. Raises `UnknownDeadLetter`."""
     by_id = (

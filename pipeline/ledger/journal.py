@@ -20,6 +20,7 @@ REPLAYED = "replayed"
 DISCARDED = "discarded"
 ERASED = "erased"
 PAUSED, RESUMED = "paused", "resumed"
+LOGGED_IN, LOGGED_OUT, LOG_IN_REFUSED = "logged in", "logged out", "log-in refused"
 
 
 @transaction

@@ -96,6 +96,15 @@ ROWS: dict[str, dict[str, Any]] = {
     },
     "journal": {"id": 13, "at": 2.5, "event": "replayed", "actor": "somebody", "write_id": 8, "detail": "d"},
     "outbox": {"id": 14, "at": 2.5, "event": "failed", "jobs": '[["j", "c"]]', "detail": "{}"},
+    "sessions": {
+        "token_hash": "07" * 32,
+        "name": "ann",
+        "role": "operator",
+        "password_tag": "tag",
+        "csrf_token": "t",
+        "created_at": 1.5,
+        "expires_at": 2.5,
+    },
     "leases": {"name": "settle", "holder": "h", "expires_at": 9.5},
     "control": {"name": "paused", "value": "true", "updated_at": 8.5},
 }

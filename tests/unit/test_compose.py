@@ -19,7 +19,7 @@ COMPOSE: dict[str, Any] = YAML(typ="safe", pure=True).load(ROOT / "compose.yaml"
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 DOCKERFILE = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
 #: What compose itself needs to know beside the pipeline's settings.
-OF_COMPOSE = {"POSTGRES_PASSWORD", "PIPELINE_UID", "PIPELINE_GID"}
+OF_COMPOSE = {"POSTGRES_PASSWORD", "PIPELINE_UID", "PIPELINE_GID", "DASHBOARD_PORT"}
 ONE_SHOT = {"deploy"}
 
 
@@ -39,8 +39,8 @@ def test_the_schema_holds() -> None:
 
 
 def test_the_promised_services_are_there() -> None:
-    """Redis, PostgreSQL, a node for development, workers, scheduler."""
-    assert {"redis", "postgres", "anvil", "worker", "scheduler"} <= set(SERVICES)
+    """Redis, PostgreSQL, a node for development, workers, scheduler, dashboard."""
+    assert {"redis", "postgres", "anvil", "worker", "scheduler", "dashboard"} <= set(SERVICES)
     assert SERVICES["anvil"]["profiles"] == ["development"]
 
 
@@ -95,7 +95,7 @@ def test_workers_can_be_scaled() -> None:
     assert not {"container_name", "ports", "hostname", "volumes"} & set(SERVICES["worker"])
 
 
-@pytest.mark.parametrize("name", ["worker", "scheduler", "deploy"])
+@pytest.mark.parametrize("name", ["worker", "scheduler", "deploy", "dashboard"])
 def test_no_root_and_nothing_to_write_to(name: str) -> None:
     """The pipeline's containers have another user, no capabilities, and a read-only file system."""
     service = SERVICES[name]
@@ -109,6 +109,15 @@ def test_images_are_not_roots(target: str) -> None:
     """The last USER of an image that is run is a number that is not 0."""
     stage = DOCKERFILE.split(f" AS {target}\n")[1].split("\nFROM ")[0]
     assert int(re.findall(r"^USER (\d+)$", stage, re.MULTILINE)[-1]) > 0
+
+
+def test_the_dashboard_has_no_key_and_no_port_for_others() -> None:
+    """It only reads the chain, and its port is published on this machine alone."""
+    service = SERVICES["dashboard"]
+    signing = {name for name in service["environment"] if "PRIVATE_KEY" in name or "KEYSTORE" in name}
+    assert {service["environment"][name] for name in signing} == {""}
+    assert service["secrets"] == ["dashboard_users"]
+    assert service["ports"] == ["127.0.0.1:${DASHBOARD_PORT:-8000}:8000"]
 
 
 def test_redis_keeps_what_it_is_given() -> None:

@@ -1,0 +1,67 @@
+"""``credential-pipeline dashboard``: the server, and where it may listen."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import socket
+
+import uvicorn
+
+from pipeline.dashboard.app import create_app
+from pipeline.errors import SettingsError
+from pipeline.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+#: How long open answers may take when the server is told to end, in seconds.
+GRACE_SECONDS = 5
+
+
+def serve(settings: Settings, host: str, port: int) -> None:
+    """Serve until SIGINT or SIGTERM.
+
+    Raises `SettingsError`: to be reached from elsewhere, a password file is needed; or the address
+    can not be listened at.
+    """
+    loopback = is_loopback(host)
+    if not loopback and settings.dashboard_password_file is None:
+        raise SettingsError(
+            f"wrong settings: DASHBOARD_PASSWORD_FILE: is required to listen on {host}, "
+            "which others can reach; credential-pipeline dashboard-user makes one"
+        )
+    app = create_app(settings, loopback=loopback)
+    with _listening(host, port) as listener:
+        logger.info("the dashboard is at http://%s", _address(listener))
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=True,
+            lifespan="off",
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        )
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def is_loopback(host: str) -> bool:
+    """Whether nobody but this machine reaches ``host``, an address or a name; a name may mean several."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError as exc:
+        raise SettingsError(f"wrong settings: --host: {host}: {exc.strerror}") from exc
+    return all(ipaddress.ip_address(str(entry[4][0]).partition("%")[0]).is_loopback for entry in found)
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family)
+    except OSError as exc:
+        raise SettingsError(f"wrong settings: --host {host} --port {port}: {exc.strerror}") from exc
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

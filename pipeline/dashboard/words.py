@@ -1,0 +1,75 @@
+"""What the overview says in a sentence: how it is, and since when each sweep is alive."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pipeline.dashboard.data import why
+from pipeline.dashboard.data.pulse import Pulse
+from pipeline.dashboard.rendering import ago, clock
+
+#: A sweep that did not end well for longer is bad; seconds. They run every two seconds while a worker
+#: lives, the purge every ten minutes, and the scheduler sends something every minute.
+SWEEP_SECONDS, PURGE_SECONDS, SCHEDULER_SECONDS = 30.0, 1800.0, 180.0
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A sentence about the whole, and lines below it. ``mood``: "fine", "held" or "bad"."""
+
+    mood: str
+    title: str
+    lines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """One thing that has to happen again and again."""
+
+    name: str
+    text: str
+    fine: bool
+
+
+def about(pulse: Pulse, counts: Mapping[str, int]) -> Word:
+    """How it is: what holds everything first, then what needs somebody, else what is under way."""
+    incidents = tuple(trouble.message for trouble in pulse.incidents)
+    if not _is_fresh(pulse.last_settle, SWEEP_SECONDS) and not _is_fresh(pulse.last_reconcile, SWEEP_SECONDS):
+        return Word("bad", "No worker is alive", ("What is queued waits until one starts.", *incidents))
+    if pulse.pause is not None:
+        by = f" by {pulse.pause.actor}" if pulse.pause.actor else ""
+        since = f" since {clock(pulse.pause.since)} UTC"
+        return Word("held", f"Paused{by}{since}", ("Intake goes on; nothing is written.", *incidents))
+    if pulse.held is not None:
+        found = why.explain("active", pulse.held)
+        lines = (found.action, *incidents) if found else incidents
+        return Word("bad", found.sentence if found else f"Held: {pulse.held}", lines)
+    if incidents:
+        return Word("bad", "Something needs somebody", incidents)
+    if not pulse.redis:
+        return Word("bad", "Redis does not answer", ("What is queued is in SQL, and goes out when it is back.",))
+    pending = counts["waiting"] + counts["active"] + counts["delayed"]
+    if pending:
+        return Word("fine", f"At work: {pending:,} on their way".replace(",", "\u202f"))
+    return Word("fine", "All is well, and nothing waits")
+
+
+def beats(pulse: Pulse) -> list[Beat]:
+    """Each with whether it is late."""
+    return [
+        _beat("Settle sweep", pulse.last_settle, SWEEP_SECONDS),
+        _beat("Reconcile sweep", pulse.last_reconcile, SWEEP_SECONDS),
+        _beat("Scheduler", pulse.scheduler_seen, SCHEDULER_SECONDS),
+        _beat("Purge", pulse.last_purge, PURGE_SECONDS),
+        Beat("Redis", "answers" if pulse.redis else "does not answer", pulse.redis),
+    ]
+
+
+def _beat(name: str, last: float | None, late_after_seconds: float) -> Beat:
+    return Beat(name, ago(last), _is_fresh(last, late_after_seconds))
+
+
+def _is_fresh(last: float | None, seconds: float) -> bool:
+    return last is not None and time.time() - last < seconds
