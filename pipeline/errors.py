@@ -28,6 +28,7 @@
         * NoContract             no registry at the configured address
         * NotAnIssuer            the registry does not let the signer write
         * InsufficientFunds      the signer's balance does not cover the transaction
+        * FundsLow               what the signer has lasts for less than a day
         * FeeCeiling             the market's fee is above BLOCKCHAIN_MAX_FEE_GWEI
         * NonceConflict          another user of the key took the nonce
         * StuckTransaction       not mined, and a higher fee would be above BLOCKCHAIN_MAX_FEE_GWEI
@@ -187,6 +188,10 @@ class NotAnIssuer(ChainError):
 
 class InsufficientFunds(ChainError):
     """The signer's balance does not cover the transaction."""
+
+
+class FundsLow(ChainError):
+    """The signer's balance lasts for less than a day at what the last one has cost."""
 
 
 class FeeCeiling(ChainError):

@@ -184,6 +184,9 @@ class Signer(Table):
     chain_id = pw.BigIntegerField()
     address = pw.TextField()
     next_nonce = pw.BigIntegerField()
+    #: In wei, as the node last said; null before that.
+    balance_wei = pw.TextField(null=True)
+    balance_at = pw.DoubleField(null=True)
 
     class Meta:
         table_name = "signers"

@@ -13,7 +13,7 @@ from pipeline.ledger import chains, finality, nonces
 from pipeline.ledger import incidents as ledger
 from pipeline.ledger.leases import held
 from pipeline.settings import get_settings
-from pipeline.settlement import healing, outcomes, pace, watch
+from pipeline.settlement import funds, healing, outcomes, pace, watch
 from pipeline.settlement.view import View, passed_over
 
 logger = logging.getLogger(__name__)
@@ -74,6 +74,8 @@ def _sweep(chain_id: int) -> bool:
         _look(chain_id, known, watched)
     if ready():
         messages.write("normal")
+    if known is not None:
+        funds.look(chain)
     return True
 
 
