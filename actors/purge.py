@@ -7,10 +7,13 @@ from periodiq import cron
 
 from pipeline.broker import broker
 
+SCHEDULE = "*/10 * * * *"
 
-@dramatiq.actor(broker=broker, queue_name="sweeps", priority=30, max_retries=0, periodic=cron("*/10 * * * *"))
+
+@dramatiq.actor(broker=broker, queue_name="sweeps", priority=30, max_retries=0, periodic=cron(SCHEDULE))
 def purge() -> None:
     """Purge completed jobs after a day or beyond the newest thousand, failed ones after a week."""
-    from pipeline import retention
+    from pipeline import monitor, retention
 
-    retention.purge()
+    with monitor.checked_in(monitor.PURGE, SCHEDULE):
+        retention.purge()

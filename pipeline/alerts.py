@@ -4,7 +4,8 @@ Workers start this in ``after_process_boot`` and the command line at its start, 
 import. It holds a Sentry client of its own and leaves ``sentry_sdk.init`` alone, so that an
 issuer's client stays the active one, and no integration of it (Dramatiq's reports every
 attempt, logging's every error line) speaks for us. What leaves is built here, and built
-again from an allow-list before it is sent: no local variables, no stack, no breadcrumbs.
+again from an allow-list before it is sent (`pipeline.allow_list`): no local variables, no stack,
+no breadcrumbs. The check-ins of `pipeline.monitor` leave by the same way.
 """
 
 from __future__ import annotations
@@ -13,31 +14,27 @@ import logging
 import time
 from collections import deque
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline import errors
+from pipeline.allow_list import allow_listed
 from pipeline.logs import SecretMask
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from sentry_sdk import Client
-    from sentry_sdk._types import Event, Hint
+    from sentry_sdk._types import Event
 
 log = logging.getLogger(__name__)
 
-#: Top-level keys of an event that may leave this machine.
-ALLOWED_KEYS = (
-    "event_id", "timestamp", "level", "logger", "platform", "release", "environment",
-    "fingerprint", "tags", "exception", "contexts",
-)  # fmt: skip
-#: Tags that may leave.
-ALLOWED_TAGS = ("stage", "error_class", "attempts", "permanent", "credential_id", "batch", "count")
 #: Sentry drops a tag whose value is longer, in characters.
 MAX_TAG_LENGTH = 200
 #: How much of an error's message is sent, in characters.
 MAX_MESSAGE_LENGTH = 500
 #: One attempt at sending may take this long, in seconds; it runs in a thread of its own.
 SEND_TIMEOUT_S = 10
+#: So late may a periodic job begin, and so long may it take, before Sentry tells of it.
+LATE_MINUTES, LONGEST_MINUTES = 5, 30
 #: How long an alert may take to arrive, in seconds, and how many of the last ones are remembered.
 ARRIVAL_TIMEOUT_S, REMEMBERED = 3.0, 1000
 #: A Sentry that can not be reached is logged this often at most, in seconds.
@@ -117,6 +114,37 @@ def capture_incident(*, event_id: str, error_class: str, message: str, level: st
     return _client.capture_event(event) is not None
 
 
+def capture_check_in(
+    *,
+    monitor: str,
+    check_in_id: str,
+    status: Literal["in_progress", "ok", "error"],
+    crontab: str,
+    duration_seconds: float | None = None,
+) -> bool:
+    """Tell Sentry's monitor of a periodic job how a run of it goes; makes the monitor where there is none.
+
+    ``check_in_id``: 32 hex digits, the same for begin and end of a run. ``crontab`` is the schedule, in
+    UTC. Not waited for, nor repeated: the next run comes soon. Returns as `capture_failure` does.
+    """
+    if _client is None:
+        return False
+    event: Event = {
+        "type": "check_in",
+        "monitor_slug": monitor,
+        "check_in_id": check_in_id,
+        "status": status,
+        "duration": duration_seconds,
+        "monitor_config": {
+            "schedule": {"type": "crontab", "value": crontab},
+            "timezone": "UTC",
+            "checkin_margin": LATE_MINUTES,
+            "max_runtime": LONGEST_MINUTES,
+        },
+    }
+    return _client.capture_event(event) is not None
+
+
 def arrived(event_id: str, timeout_s: float = ARRIVAL_TIMEOUT_S) -> bool:
     """Whether Sentry has taken an event that was captured just now, as far as ``timeout_s`` tells."""
     if _client is None:
@@ -158,25 +186,6 @@ def _make_client(settings: Settings) -> Client:
         raise errors.SettingsError("wrong settings: SENTRY_DSN: is not a Sentry DSN") from None
     logging.getLogger("urllib3.connectionpool").addFilter(_not_sentrys)
     return client
-
-
-def allow_listed(event: Event, hint: Hint, mask: SecretMask) -> Event:
-    """``event`` with nothing but what this module put into it, its texts without secrets.
-
-    This is the last gate: whatever a later SDK, integration or scope adds stays here.
-    """
-    kept: dict[str, Any] = {key: event[key] for key in ALLOWED_KEYS if event.get(key)}  # type: ignore[literal-required]  # a TypedDict by variable
-    tags: dict[str, Any] = kept.get("tags", {})
-    kept["tags"] = {key: mask(str(tags[key])) for key in ALLOWED_TAGS if key in tags}
-    kept["exception"] = {
-        "values": [
-            {"type": mask(str(value.get("type"))), "value": mask(str(value.get("value") or ""))}
-            for value in kept.get("exception", {}).get("values", ())
-        ]
-    }
-    credential = kept.get("contexts", {}).get("credential")
-    kept["contexts"] = {"credential": {"id": mask(str(credential["id"]))}} if credential else {}
-    return kept  # type: ignore[return-value]  # Event is a TypedDict
 
 
 def _tag(value: object) -> str:

@@ -17,9 +17,11 @@ import sentry_sdk
 
 import pipeline.actors  # noqa: F401 - results are kept by the broker's middleware
 from pipeline import alerts, burial, incidents
+from pipeline.allow_list import EVENT_KEYS, allow_listed
 from pipeline.errors import InsufficientFunds, SettingsError
 from pipeline.ledger import dead_letters
 from pipeline.ledger import incidents as ledger
+from pipeline.logs import SecretMask
 from pipeline.models import DeadLetter, Incident
 from pipeline.settings import Settings
 from tests.ledger import failed
@@ -162,7 +164,7 @@ def test_no_canary_leaves(started: Any, caplog: pytest.LogCaptureFixture) -> Non
 def test_only_listed_keys_leave(started: Any) -> None:
     """No local variable, breadcrumb, module list, host name or user is part of an event."""
     capture()
-    assert set(only_event(started)) <= set(alerts.ALLOWED_KEYS)
+    assert set(only_event(started)) <= set(EVENT_KEYS)
 
 
 def test_the_gate_drops_what_others_add(kent: Any) -> None:
@@ -175,7 +177,7 @@ def test_the_gate_drops_what_others_add(kent: Any) -> None:
         "contexts": {"credential": {"id": "a", "document": DOCUMENT}, "runtime": {"name": DOCUMENT}},
         "exception": {"values": [{"type": "T", "value": "v", "stacktrace": {"frames": [DOCUMENT]}}]},
     }
-    passed = alerts.allow_listed(event, {}, alerts.SecretMask())
+    passed = allow_listed(event, {}, SecretMask())
     assert DOCUMENT not in json.dumps(passed)
     assert passed["tags"] == {"stage": "db_update"}
 

@@ -37,8 +37,15 @@ class Kent(Server):
 
     def events(self) -> list[dict[str, Any]]:
         """The bodies of the events (not of sessions or transactions), oldest first."""
+        return self._bodies("event")
+
+    def check_ins(self) -> list[dict[str, Any]]:
+        """The bodies of the check-ins of monitors, oldest first."""
+        return self._bodies("check_in")
+
+    def _bodies(self, kind: str) -> list[dict[str, Any]]:
         items = self.items()
-        return [item["body"] for item in items if (item["header"] or {}).get("type", "event") == "event"]
+        return [item["body"] for item in items if (item["header"] or {}).get("type", "event") == kind]
 
     def wait_for(self, count: int, timeout_seconds: float = ARRIVAL_TIMEOUT_SECONDS) -> list[dict[str, Any]]:
         """The events, once there are ``count``. Raises `AssertionError` when they don't come."""
