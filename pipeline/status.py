@@ -47,6 +47,12 @@ NEWEST_FIRST = (
     Write.id.desc(),
 )
 
+#: What ``reason`` says besides a time or a number of confirmations, where nothing is wrong.
+PAUSED, RATE_LIMIT, LINGER, IN_NO_BLOCK = "paused", "rate limit", "linger", "waiting for a block"
+
+#: What ``reason`` begins with before a time, or a number of confirmations.
+RETRY_AT, CONFIRMATIONS = "retry at ", "confirmations "
+
 #: What ``reason`` says of an incident, the first that is under way.
 INCIDENT_REASONS = {
     "StuckTransaction": "fee ceiling",
@@ -73,7 +79,7 @@ LISTS: dict[str, tuple[Any, tuple[Any, ...]]] = {
 @reading
 def status_of_credential(credential_id: str) -> dict[str, Any]:
     """The status of the credential's newest write, within 5 ms of a million. Raises `UnknownCredential`."""
-    found = _select().where(Write.credential_id == credential_id).order_by(*NEWEST_FIRST).first()
+    found = select().where(Write.credential_id == credential_id).order_by(*NEWEST_FIRST).first()
     if found is None:
         raise UnknownCredential(f"credential {credential_id!r}: nothing was ever queued for it")
     return _document(found, hold=hold_reason, proof=proof_of)
@@ -82,7 +88,7 @@ def status_of_credential(credential_id: str) -> dict[str, Any]:
 @reading
 def status_of_job(job_id: str) -> dict[str, Any]:
     """The status of one job. Raises `LookupError`."""
-    found = _select().where(Write.job_id == job_id).first()
+    found = select().where(Write.job_id == job_id).first()
     if found is None:
         raise LookupError(f"there is no job {job_id!r}")
     return _document(found, hold=hold_reason, proof=proof_of)
@@ -104,23 +110,24 @@ def jobs(state: str, start: int, end: int) -> list[dict[str, Any]]:
     condition, order = LISTS[state]
     page = Write.select(Write.id).where(condition).order_by(*order).offset(start).limit(end - start)
     hold = cache(hold_reason)
-    found = _select().where(Write.id.in_(page)).order_by(*order)
+    found = select().where(Write.id.in_(page)).order_by(*order)
     return [_document(write, hold=hold, proof=_proof_of_many) for write in found]
 
 
 @reading
 def results_of(write_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
     """The results of those that are completed, by write id."""
-    completed = _select().where(Write.id.in_(list(write_ids)), Write.state == State.CONFIRMED)
+    completed = select().where(Write.id.in_(list(write_ids)), Write.state == State.CONFIRMED)
     return {write.id: _result(write, _proof_of_many) for write in completed}
 
 
-def _select() -> Any:
+def select() -> Any:
+    """Writes with their batches, as `status_of` and `reason_of` want them."""
     return Write.select(Write, Batch).join(Batch, pw.JOIN.LEFT_OUTER)
 
 
 def _document(write: Any, *, hold: Hold, proof: Proof) -> dict[str, Any]:
-    status = _status(write)
+    status = status_of(write)
     return {
         "job_id": write.job_id,
         "credential_id": write.credential_id,
@@ -128,7 +135,7 @@ def _document(write: Any, *, hold: Hold, proof: Proof) -> dict[str, Any]:
         "ipfs_cid": write.ipfs_cid,
         "priority": write.priority,
         "status": status,
-        "reason": _reason(write, status, hold),
+        "reason": reason_of(write, status, hold),
         "attempts": write.attempts,
         "queued_at": iso(write.queued_at),
         "updated_at": iso(write.updated_at),
@@ -140,12 +147,13 @@ def _document(write: Any, *, hold: Hold, proof: Proof) -> dict[str, Any]:
 def hold_reason() -> str | None:
     """Why nothing is written at present."""
     if control.is_paused():
-        return "paused"
+        return PAUSED
     kinds = {incident.kind for incident in incidents.under_way()}
     return next((reason for kind, reason in INCIDENT_REASONS.items() if kind in kinds), None)
 
 
-def _status(write: Any) -> str:
+def status_of(write: Any) -> str:
+    """The status of one write, whether it is purged or not."""
     if write.state == State.CONFIRMED:
         return "completed"
     if write.state == State.FAILED:
@@ -155,10 +163,10 @@ def _status(write: Any) -> str:
     return "waiting" if write.state == State.QUEUED and write.attempts == 0 else "active"
 
 
-def _reason(write: Any, status: str, hold: Hold) -> str | None:
-    """Why a pending write waits."""
+def reason_of(write: Any, status: str, hold: Hold) -> str | None:
+    """Why a pending write waits; ``hold`` is asked only for what waits for the chain."""
     if status == "delayed":
-        return f"retry at {iso(write.due_at)}"
+        return f"{RETRY_AT}{iso(write.due_at)}"
     if status != "active" or write.batch is None:
         return None
     if write.batch.state in BatchState.WAITING:
@@ -166,18 +174,18 @@ def _reason(write: Any, status: str, hold: Hold) -> str | None:
     if write.batch.block_number is not None:
         wanted = get_settings().blockchain_confirmations
         seen = write.batch.confirmations
-        return f"confirmations {seen if wanted == 'finalized' else min(seen, wanted)}/{wanted}"
+        return f"{CONFIRMATIONS}{seen if wanted == 'finalized' else min(seen, wanted)}/{wanted}"
     if write.batch.mock:
         return None
     held = hold()
-    return held if held in ("funds", "fee ceiling", "node unreachable") else "waiting for a block"
+    return held if held in ("funds", "fee ceiling", "node unreachable") else IN_NO_BLOCK
 
 
 def _why_not_written(batch: Any) -> str:
     if batch.reason == "NodeUnreachable":
         return "node unreachable"
     lingers = batch.state == BatchState.OPEN and batch.due_at > time.time()
-    return "linger" if lingers else "rate limit"
+    return LINGER if lingers else RATE_LIMIT
 
 
 def _result(write: Any, proof: Proof) -> dict[str, Any]:
