@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 from peewee import PeeweeException
@@ -54,7 +55,7 @@ def past(visit: Visit) -> Response:
     """The samples of the last ``?hours=``, column by column, for the plots."""
     hours = visit.number("hours", 1, most=MAX_HOURS)
     samples = history.read(time.time() - hours * 3600)
-    columns = ("minute", "completed", "failed", "p50", "p95", "p99", "oldest_waiting_seconds")
+    columns = [field.name for field in fields(history.Sample)]
     return JSONResponse({name: [getattr(sample, name) for sample in samples] for name in columns})
 
 

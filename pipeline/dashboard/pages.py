@@ -37,12 +37,14 @@ def overview(visit: Visit) -> Response:
     """All at a glance."""
     pulse = heart.pulse()
     counts = status.counts()
+    open_letters = sum(count.count for count in letters.counts())
     return page(
         visit,
         "overview.html",
         counts=counts,
+        letters=open_letters,
         pulse=pulse,
-        word=words.about(pulse, counts),
+        word=words.about(pulse, counts, open_letters),
         beats=words.beats(pulse),
         batches=batch_rows.page(limit=NEWEST).rows,
         signers=signing.signers(),

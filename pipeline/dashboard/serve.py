@@ -32,6 +32,7 @@ def serve(settings: Settings, host: str, port: int) -> None:
         )
     app = create_app(settings, loopback=loopback)
     with _listening(host, port) as listener:
+        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # the line below says it all
         logger.info("the dashboard is at http://%s", _address(listener))
         config = uvicorn.Config(
             app,

@@ -33,8 +33,11 @@ class Beat:
     fine: bool
 
 
-def about(pulse: Pulse, counts: Mapping[str, int]) -> Word:
-    """How it is: what holds everything first, then what needs somebody, else what is under way."""
+def about(pulse: Pulse, counts: Mapping[str, int], letters: int) -> Word:
+    """How it is: what holds everything first, then what needs somebody, else what is under way.
+
+    ``letters``: how many dead letters are open.
+    """
     incidents = tuple(trouble.message for trouble in pulse.incidents)
     if not _is_fresh(pulse.last_settle, SWEEP_SECONDS) and not _is_fresh(pulse.last_reconcile, SWEEP_SECONDS):
         return Word("bad", "No worker is alive", ("What is queued waits until one starts.", *incidents))
@@ -52,8 +55,8 @@ def about(pulse: Pulse, counts: Mapping[str, int]) -> Word:
         return Word("bad", "Redis does not answer", ("What is queued is in SQL, and goes out when it is back.",))
     pending = counts["waiting"] + counts["active"] + counts["delayed"]
     if pending:
-        return Word("fine", f"At work: {pending:,} on their way".replace(",", "\u202f"))
-    return Word("fine", "All is well, and nothing waits")
+        return Word("held" if letters else "fine", f"At work: {pending:,} on their way".replace(",", "\u202f"))
+    return Word("held", "Nothing is on its way") if letters else Word("fine", "All is well, and nothing waits")
 
 
 def beats(pulse: Pulse) -> list[Beat]:
@@ -62,13 +65,18 @@ def beats(pulse: Pulse) -> list[Beat]:
         _beat("Settle sweep", pulse.last_settle, SWEEP_SECONDS),
         _beat("Reconcile sweep", pulse.last_reconcile, SWEEP_SECONDS),
         _beat("Scheduler", pulse.scheduler_seen, SCHEDULER_SECONDS),
-        _beat("Purge", pulse.last_purge, PURGE_SECONDS),
+        _purge(pulse.last_purge),
         Beat("Redis", "answers" if pulse.redis else "does not answer", pulse.redis),
     ]
 
 
 def _beat(name: str, last: float | None, late_after_seconds: float) -> Beat:
     return Beat(name, ago(last), _is_fresh(last, late_after_seconds))
+
+
+def _purge(last: float | None) -> Beat:
+    """On a new installation there was none yet; if it is the scheduler that is missing, that is said above."""
+    return Beat("Purge", "not yet", fine=True) if last is None else _beat("Purge", last, PURGE_SECONDS)
 
 
 def _is_fresh(last: float | None, seconds: float) -> bool:
