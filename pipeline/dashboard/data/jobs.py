@@ -50,7 +50,7 @@ def page(
         raise InvalidInput(f"state {state!r}: must be one of {', '.join(status.LISTS)}")
     condition, columns = (None, (Write.id,)) if state is None else status.LISTS[state]
     query = status.select() if condition is None else status.select().where(condition)
-    return keyset.page(query, columns, viewer(), before=before, after=after, limit=limit)
+    return keyset.page([query], columns, viewer(), before=before, after=after, limit=limit)
 
 
 def viewer() -> Callable[[Any], Job]:

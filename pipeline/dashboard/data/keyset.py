@@ -37,7 +37,7 @@ class Page(Generic[T]):
 
 
 def page(
-    query: Any,
+    queries: Sequence[Any],
     columns: Sequence[Any],
     view: Callable[[Any], T],
     *,
@@ -45,7 +45,7 @@ def page(
     after: str | None,
     limit: int,
 ) -> Page[T]:
-    """The rows of ``query`` by ``columns``, all descending: the top, or what is next to a cursor.
+    """The rows of all ``queries`` by ``columns``, descending: the top, or what is next to a cursor.
 
     ``after`` gives what comes next (older rows), ``before`` what comes ahead; where nothing does, the top.
     Raises `InvalidInput` for a cursor that is none of such a list, or for both of them.
@@ -53,22 +53,31 @@ def page(
     if before is not None and after is not None:
         raise InvalidInput("before and after: one page is next to one cursor")
     if before is not None:
-        ahead = _ahead(query, columns, before, limit)
+        ahead = _ahead(queries, columns, before, limit)
         if ahead:
             return _page(ahead[-limit:], columns, view, above=len(ahead) > limit, below=True)
-    found = _next(query, columns, after, limit)
+    found = _next(queries, columns, after, limit)
     return _page(found[:limit], columns, view, above=after is not None, below=len(found) > limit)
 
 
-def _next(query: Any, columns: Sequence[Any], after: str | None, limit: int) -> list[Any]:
+def _next(queries: Sequence[Any], columns: Sequence[Any], after: str | None, limit: int) -> list[Any]:
     if after is not None:
-        query = query.where(pw.Tuple(*columns) < pw.Tuple(*_key(after, len(columns))))
-    return list(query.order_by(*(column.desc() for column in columns)).limit(limit + 1))
+        key = pw.Tuple(*_key(after, len(columns)))
+        queries = [query.where(pw.Tuple(*columns) < key) for query in queries]
+    order = [column.desc() for column in columns]
+    found = [row for query in queries for row in query.order_by(*order).limit(limit + 1)]
+    return sorted(found, key=_key_of(columns), reverse=True)[: limit + 1]
 
 
-def _ahead(query: Any, columns: Sequence[Any], before: str, limit: int) -> list[Any]:
-    newer = query.where(pw.Tuple(*columns) > pw.Tuple(*_key(before, len(columns))))
-    return list(newer.order_by(*columns).limit(limit + 1))[::-1]
+def _ahead(queries: Sequence[Any], columns: Sequence[Any], before: str, limit: int) -> list[Any]:
+    key = pw.Tuple(*_key(before, len(columns)))
+    newer = [query.where(pw.Tuple(*columns) > key).order_by(*columns).limit(limit + 1) for query in queries]
+    found = sorted((row for query in newer for row in query), key=_key_of(columns))
+    return found[: limit + 1][::-1]
+
+
+def _key_of(columns: Sequence[Any]) -> Callable[[Any], tuple[Any, ...]]:
+    return lambda row: tuple(getattr(row, column.safe_name) for column in columns)
 
 
 def _page(
@@ -82,7 +91,7 @@ def _page(
 
 
 def _cursor(row: Any, columns: Sequence[Any]) -> str:
-    key = [getattr(row, column.name) for column in columns]
+    key = _key_of(columns)(row)
     return base64.urlsafe_b64encode(json.dumps(key).encode()).decode().rstrip("=")
 
 
