@@ -1,0 +1,87 @@
+"""Whether the pipeline is alive: its sweeps, its scheduler, Redis, and what holds it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+
+from pipeline import queues, status
+from pipeline.dashboard.data import why
+from pipeline.dashboard.data.why import Pause
+from pipeline.database import reading
+from pipeline.ledger import incidents
+from pipeline.ledger.sql import rows
+from pipeline.models import Control
+from pipeline.settings import get_settings
+
+#: Seconds for which a page waits for Redis.
+TIMEOUT_SECONDS = 1.0
+
+#: Rows of the table ``control`` that say when something last ran, in seconds since the epoch.
+BEATS = ("last_purge", "last_settle", "last_reconcile", "scheduler_seen")
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """An incident under way; ``kind`` is the name of an error class."""
+
+    kind: str
+    message: str
+    level: str
+    opened_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """When things last ran (None: never), what is in the way, and whether Redis answers.
+
+    ``processes``: how many have spoken to Redis within the last seconds: workers, and who has just
+    queued something. None while it does not answer.
+    """
+
+    last_purge: float | None
+    last_settle: float | None
+    last_reconcile: float | None
+    scheduler_seen: float | None
+    pause: Pause | None
+    held: str | None
+    incidents: tuple[Trouble, ...]
+    redis: bool
+    processes: int | None
+
+
+def pulse() -> Pulse:
+    """All of it; waits for Redis for `TIMEOUT_SECONDS` at most. Raises `DatabaseUnavailable`."""
+    processes = _processes()
+    return _pulse(processes)
+
+
+@reading
+def _pulse(processes: int | None) -> Pulse:
+    beats = dict(rows(Control.select(Control.name, Control.value).where(Control.name.in_(BEATS))))
+    seen = {name: float(beats[name]) if name in beats else None for name in BEATS}
+    return Pulse(
+        **seen,
+        pause=why.pause(),
+        held=status.hold_reason(),
+        incidents=tuple(_trouble(incident) for incident in incidents.under_way()),
+        redis=processes is not None,
+        processes=processes,
+    )
+
+
+def _trouble(incident: Any) -> Trouble:
+    return Trouble(incident.kind, incident.message, incident.level, incident.opened_at)
+
+
+def _processes() -> int | None:
+    """None when Redis does not answer in time: that is what the page shows then."""
+    try:
+        with redis.Redis.from_url(
+            get_settings().redis_dsn, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS
+        ) as client:
+            return queues.living(client)
+    except redis.RedisError:
+        return None
