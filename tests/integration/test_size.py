@@ -6,6 +6,7 @@ index finds costs the same in both.
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,11 @@ from uuid import uuid4
 import pytest
 
 from pipeline import merkle, status
+from pipeline.dashboard.data import audit, credential, jobs
+from pipeline.dashboard.data import batches as data_batches
+from pipeline.dashboard.data import letters as data_letters
+from pipeline.dashboard.data.search import search
+from pipeline.dashboard.data.why import pause
 from pipeline.database import database
 from pipeline.embedded.postgres import PostgresServer
 from pipeline.ledger import (
@@ -226,6 +232,43 @@ def test_no_sweep_reads_a_big_table(filled: Made, milliseconds: Callable[..., fl
     with statements() as seen:
         SWEEPS["next_ready"]()
     assert not [node for node in plans_of(seen) if node["Node Type"] == "Sort"]
+
+
+def second(page: Callable[..., Any], **only: Any) -> Callable[[], object]:
+    """The page after the first, which is led by a key; the first one has none."""
+    cursor = page(**only).next
+    return lambda: page(after=cursor, **only)
+
+
+def deep(page: Callable[..., Any], key: list[float]) -> Callable[[], object]:
+    """A page from a key that has a great deal ahead of it."""
+    cursor = base64.urlsafe_b64encode(json.dumps(key).encode()).decode().rstrip("=")
+    return lambda: page(after=cursor)
+
+
+def test_no_page_reads_a_big_table(filled: Made, milliseconds: Callable[..., float]) -> None:
+    """What the dashboard shows is led by an index to its rows, the first page and one amid all the others."""
+    last: Any = Write.select().order_by(Write.id.desc()).first()
+    batch: Any = Write.get(Write.credential_id == "verified-1").batch
+    middle: Any = Write.get(Write.credential_id == f"completed-{filled['completed'] // 2}")
+    listed = {state: partial(jobs.page, state) for state in status.LISTS}
+    first = [*listed.values(), data_letters.page, audit.page]
+    pages: list[Callable[[], object]] = [
+        *first,
+        *(second(page) for page in (*listed.values(), data_batches.page)),
+        deep(partial(jobs.page, None), [last.id // 2]),
+        deep(listed["completed"], [middle.finished_at, middle.id]),
+        second(data_letters.page, stage="chain_write"),
+        data_letters.counts,
+        pause,
+        partial(data_batches.detail, batch.id),
+        partial(credential.detail, "verified-7"),
+        *(partial(search, name) for name in ("verified-7", "single-1", last.job_id, last.data_hash)),
+        *(partial(search, name) for name in (batch.merkle_root, batch.transaction_hash, "none")),
+    ]
+    assert [found for page in pages if (found := scanned(page))] == []
+    for page in (*pages, partial(jobs.page, None), data_batches.page):
+        assert milliseconds(lambda _, page=page: page(), 5) <= PAGE_MS
 
 
 def test_lost_rows_are_sent_again(filled: Made, milliseconds: Callable[..., float]) -> None:
