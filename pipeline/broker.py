@@ -19,6 +19,7 @@ from periodiq import PeriodiqMiddleware
 
 from pipeline import current
 from pipeline.middleware.logs import LogMiddleware
+from pipeline.middleware.metrics import Metrics
 from pipeline.middleware.process import Process
 from pipeline.middleware.rate_limit import RateLimit
 from pipeline.middleware.retries import AttemptRetries
@@ -105,6 +106,7 @@ def make_middleware() -> list[Middleware]:
         AttemptRetries(),
         Results(backend=JobResults()),
         PeriodiqMiddleware(),
+        Metrics(),
         Ticker(),
         LogMiddleware(),
     ]

@@ -10,6 +10,7 @@ from pipeline.chain.client import ChainClient, chain_client
 from pipeline.errors import NonceConflict
 from pipeline.ledger import batches, nonces
 from pipeline.ledger.batches import Account
+from pipeline.metrics import catalogue, recorder
 from pipeline.middleware.rate_limit import wait_for_slot
 from pipeline.models import Batch, Transaction
 from pipeline.settings import get_settings
@@ -64,10 +65,11 @@ def write_next() -> bool:
     batch = _with_slot()
     if batch is None:
         return False
-    if get_settings().blockchain_mock_enabled:
-        _write_mock(batch)
-    else:
-        _write(batch, chain_client())
+    with recorder.timed(catalogue.STAGE_DURATION, stage=STAGE):
+        if get_settings().blockchain_mock_enabled:
+            _write_mock(batch)
+        else:
+            _write(batch, chain_client())
     return True
 
 

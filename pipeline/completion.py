@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from dramatiq.results import Results
 from pipeline import current, events
 from pipeline.ledger import erasure
 from pipeline.ledger.confirmation import ConfirmedWrite, confirm
+from pipeline.metrics import catalogue, recorder
 from pipeline.results import JobResults
 from pipeline.settings import get_settings
 from pipeline.status import results_of
@@ -20,9 +22,11 @@ logger = logging.getLogger(__name__)
 
 def complete(batch_id: int) -> None:
     """Confirm the members of a settled batch."""
+    begin = time.perf_counter()
     confirmed = confirm(batch_id)
     if not confirmed:
         return
+    recorder.observe(catalogue.STAGE_DURATION, [time.perf_counter() - begin], stage="db_update")
     logger.info("confirmed %d", len(confirmed), extra={"batch_id": batch_id})
     _keep_results([write for write in confirmed if write.own_message])
     events.publish()

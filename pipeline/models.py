@@ -303,6 +303,8 @@ class Chain(Table):
     genesis_hash = pw.TextField()
     seen_number = pw.BigIntegerField(null=True)
     seen_hash = pw.TextField(null=True)
+    #: What that block says of its time; null before a sweep has noted one.
+    seen_time = pw.DoubleField(null=True)
     #: Since when the head is below a block in which something of ours was seen.
     lower_since = pw.DoubleField(null=True)
 
@@ -332,6 +334,25 @@ class Incident(Table):
 
     class Meta:
         table_name = "incidents"
+
+
+class Sample(Table):
+    """What ended in a minute, and what waited at its end. Null: not known, or of nothing."""
+
+    #: Its begin, in seconds since the epoch.
+    minute = pw.BigIntegerField(primary_key=True)
+    completed = pw.BigIntegerField()
+    failed = pw.BigIntegerField()
+    latency_p50_seconds = pw.DoubleField(null=True)
+    latency_p95_seconds = pw.DoubleField(null=True)
+    latency_p99_seconds = pw.DoubleField(null=True)
+    oldest_waiting_seconds = pw.DoubleField(null=True)
+    waiting = pw.BigIntegerField(null=True)
+    active = pw.BigIntegerField(null=True)
+    delayed = pw.BigIntegerField(null=True)
+
+    class Meta:
+        table_name = "samples"
 
 
 class Lease(Table):

@@ -17,7 +17,7 @@ import redis
 from pipeline import events, holding, messages, queues, replaying
 from pipeline.chain.client import chain_client
 from pipeline.errors import ChainError, SettingsError
-from pipeline.ledger import control, counts, dead_letters, incidents, recovery
+from pipeline.ledger import control, counts, dead_letters, history, incidents, recovery
 from pipeline.redis_client import connect
 from pipeline.settings import get_settings
 
@@ -45,6 +45,7 @@ REPLAYS_PER_SWEEP = 500
 def reconcile() -> None:
     """One sweep. Raises `redis.RedisError` when Redis is away: then there is nobody to send to."""
     counts.compact()
+    history.record(time.time())
     with connect() as client:
         since = _epoch_since(client)
         for priority in ("urgent", "normal"):
@@ -54,6 +55,7 @@ def reconcile() -> None:
         messages.send("dead_letter", cause_id)
     _replay_after_outage()
     events.publish()
+    control.note_time(control.LAST_RECONCILE)
 
 
 def _epoch_since(client: redis.Redis) -> float:

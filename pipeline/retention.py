@@ -9,8 +9,6 @@ from pipeline.completion import job_results
 from pipeline.ledger import control, retention, sessions
 from pipeline.settings import get_settings
 
-LAST_PURGE = "last_purge"
-
 
 @dataclass(frozen=True, slots=True)
 class Purged:
@@ -35,7 +33,7 @@ def purge() -> Purged:
         failed += len(gone)
         _forget(gone)
     sessions.forget_old()
-    control.write(LAST_PURGE, repr(now))
+    control.write(control.LAST_PURGE, repr(now))
     return Purged(completed, failed)
 
 

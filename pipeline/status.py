@@ -14,6 +14,7 @@ from pipeline.database import reading
 from pipeline.errors import UnknownCredential
 from pipeline.ledger import control, incidents, trees
 from pipeline.ledger import counts as ledger_counts
+from pipeline.ledger.states import ACTIVE, COMPLETED, DELAYED, FAILED, WAITING
 from pipeline.merkle import MerkleTree
 from pipeline.models import Batch, BatchState, State, Write
 from pipeline.settings import get_settings
@@ -26,17 +27,6 @@ Hold = Callable[[], str | None]
 
 #: What gives the Merkle proof of a batch's leaf.
 Proof = Callable[[Any, bytes], list[bytes]]
-
-#: Each of these has an index with the same condition (migrations 0002 and 0009).
-WAITING = (Write.state == State.QUEUED) & (Write.attempts == 0) & Write.due_at.is_null()
-DELAYED = Write.state.in_(State.PENDING) & Write.due_at.is_null(False)
-ACTIVE = (
-    Write.state.in_(State.PENDING)
-    & Write.due_at.is_null()
-    & ((Write.state != State.QUEUED) | (Write.attempts > 0))
-)
-COMPLETED = (Write.state == State.CONFIRMED) & Write.purged_at.is_null()
-FAILED = (Write.state == State.FAILED) & Write.purged_at.is_null()
 
 #: Of one credential: what is on its way, then what was asked for last (a replay of an older job may be
 #: newer). What is left of a message that could never become a write comes after all others.

@@ -23,6 +23,7 @@ from pipeline.ledger import batches, dead_letters, verification
 from pipeline.ledger.attempts import FailedAttempt
 from pipeline.ledger.sql import chunks
 from pipeline.ledger.verification import Verifiable
+from pipeline.metrics import catalogue, recorder
 from pipeline.models import State
 from pipeline.settings import get_settings
 from pipeline.turns import Turns
@@ -88,7 +89,8 @@ def _verify(write_ids: Sequence[int], *, again: bool) -> tuple[list[int], list[i
     begun: list[int] = []
     skipped: list[int] = []
     parts = list(chunks(write_ids, CHUNK))
-    deadline = time.monotonic() + TURN_SECONDS
+    start = time.monotonic()
+    deadline = start + TURN_SECONDS
     try:
         while parts and (not begun or time.monotonic() < deadline):
             part = parts.pop(0)
@@ -102,6 +104,9 @@ def _verify(write_ids: Sequence[int], *, again: bool) -> tuple[list[int], list[i
     except DatabaseUnavailable:
         _end_deliveries(begun)
         raise
+    finally:
+        if begun:
+            recorder.observe(catalogue.STAGE_DURATION, [time.monotonic() - start], stage=STAGE)
     return [write_id for part in parts for write_id in part], skipped
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from pipeline.chain import calls
 from pipeline.chain.answers import AnswerKind, SendAnswer, classify
 from pipeline.chain.endpoint import Endpoint
 from pipeline.chain.wire import TIMEOUT_SECONDS, NoAnswer, Request
@@ -73,7 +74,7 @@ class RpcClient:
         in_doubt = False
         for endpoint in self._in_turn(failures):
             try:
-                (answer,) = endpoint.post([request], repeatable=False)
+                (answer,) = calls.counted(endpoint, [request], repeatable=False)
             except NoAnswer as failure:
                 in_doubt |= failure.maybe_taken
                 self._lost(endpoint, failure, failures)
@@ -90,7 +91,7 @@ class RpcClient:
         failures: list[str] = []
         for endpoint in self._in_turn(failures):
             try:
-                answers = endpoint.post(requests, repeatable=True)
+                answers = calls.counted(endpoint, requests, repeatable=True)
             except NoAnswer as failure:
                 self._lost(endpoint, failure, failures)
                 continue

@@ -16,11 +16,12 @@ from dramatiq.common import compute_backoff
 
 from pipeline.database import transaction
 from pipeline.errors import PipelineError
-from pipeline.ledger import control, dead_letters, incidents, journal, nonces, trees
+from pipeline.ledger import control, dead_letters, incidents, journal, nonces, tallies, trees
 from pipeline.ledger.attempts import MAX_BACKOFF_MS, FailedAttempt
 from pipeline.ledger.nonces import Signed
 from pipeline.ledger.sql import locked, rows
 from pipeline.merkle import MerkleTree
+from pipeline.metrics.catalogue import RETRIED
 from pipeline.models import Batch, BatchState, Signer, State, Transaction, Write
 
 #: Sorts the urgent lane before the normal one, as the index ``batches_ready`` does.
@@ -106,6 +107,7 @@ def fail_attempt(
         return FailedAttempt(None, cause)
     _, delay_ms = compute_backoff(max(alive) - 1, factor=min_backoff_ms, max_backoff=MAX_BACKOFF_MS)
     _wait(batch_id, len(alive), error, delay_ms)
+    tallies.attempts(len(alive), stage=stage, outcome=RETRIED)
     return FailedAttempt(delay_ms, cause)
 
 
@@ -194,6 +196,6 @@ def _close(batch_id: int, root: bytes, **values: Any) -> None:
     now = time.time()
     closed = {"state": BatchState.SUBMITTED, "submitted_at": now, "reason": None, "retrying": False}
     Batch.update(merkle_root="0x" + root.hex(), **{**closed, **values}).where(Batch.id == batch_id).execute()
-    Write.update(state=State.WRITTEN, due_at=None, updated_at=now).where(
-        Write.batch == batch_id, Write.state == State.VERIFIED
-    ).execute()
+    mine = (Write.batch == batch_id) & (Write.state == State.VERIFIED)
+    written = Write.update(state=State.WRITTEN, due_at=None, updated_at=now).where(mine).execute()
+    tallies.batch_written(written)

@@ -44,6 +44,7 @@ def lower_for(chain_id: int, head: int | None) -> float:
 
 
 @transaction
-def mark_seen(chain_id: int, number: int, hash_: str) -> None:
-    """Note that everything up to this block has been looked at."""
-    Chain.update(seen_number=number, seen_hash=hash_).where(Chain.chain_id == chain_id).execute()
+def mark_seen(chain_id: int, number: int, hash_: str, time_: float) -> None:
+    """Note that everything up to this block has been looked at; ``time_`` is what it says of its own."""
+    seen = {"seen_number": number, "seen_hash": hash_, "seen_time": time_}
+    Chain.update(seen).where(Chain.chain_id == chain_id).execute()

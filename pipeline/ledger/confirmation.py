@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 
 from pipeline.database import transaction
-from pipeline.ledger import metadata, outbox
+from pipeline.ledger import metadata, outbox, tallies
 from pipeline.ledger.sql import locked
 from pipeline.models import Batch, BatchState, State, Write
 
@@ -20,6 +20,7 @@ class ConfirmedWrite:
     credential_id: str
     priority: str
     own_message: bool
+    queued_at: float
 
 
 @transaction
@@ -33,10 +34,18 @@ def confirm(batch_id: int) -> list[ConfirmedWrite]:
     rows = (
         Write.update(state=State.CONFIRMED, updated_at=now, finished_at=now, due_at=None)
         .where(Write.batch == batch_id, Write.state == State.WRITTEN)
-        .returning(Write.id, Write.job_id, Write.credential_id, Write.priority, Write.own_message)
+        .returning(
+            Write.id,
+            Write.job_id,
+            Write.credential_id,
+            Write.priority,
+            Write.own_message,
+            Write.queued_at,
+        )
         .tuples()
     )
     confirmed = [ConfirmedWrite(*row) for row in rows]
+    tallies.confirmed([write.queued_at for write in confirmed], now)
     metadata.mark_confirmed(
         [write.credential_id for write in confirmed],
         transaction_hash=batch.transaction_hash,

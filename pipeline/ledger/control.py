@@ -13,6 +13,14 @@ from pipeline.models import Control
 
 PAUSED = "paused"
 
+#: When a sweep last came to its end, and when a message of the scheduler last reached a worker:
+#: ``repr`` of seconds since the epoch.
+LAST_SETTLE, LAST_RECONCILE, LAST_PURGE = "last_settle", "last_reconcile", "last_purge"
+SCHEDULER_SEEN = "scheduler_seen"
+
+#: The sweeps come more often than anybody has to know.
+NOTED_SECONDS = 5.0
+
 
 @reading
 def read(name: str) -> str | None:
@@ -28,6 +36,14 @@ def write(name: str, value: str) -> None:
     Control.insert(row).on_conflict(
         conflict_target=[Control.name], preserve=[Control.value, Control.updated_at]
     ).execute()
+
+
+def note_time(name: str) -> None:
+    """Set ``name`` to now, unless it is set to less than `NOTED_SECONDS` ago."""
+    now = time.time()
+    before = read(name)
+    if before is None or abs(now - float(before)) >= NOTED_SECONDS:
+        write(name, repr(now))
 
 
 def is_paused() -> bool:

@@ -12,7 +12,7 @@ import peewee as pw
 
 from pipeline.database import transaction
 from pipeline.errors import PipelineError, UnknownDeadLetter
-from pipeline.ledger import journal, metadata, outbox
+from pipeline.ledger import journal, metadata, outbox, tallies
 from pipeline.ledger.sql import chunks, lock_credentials, rows
 from pipeline.models import DeadLetter, State, Write
 
@@ -126,6 +126,7 @@ def _insert_letters(
     ]
     if letters:
         DeadLetter.insert_many(letters).execute()
+    tallies.dead_letters(len(letters), stage=stage, error=error.code)
 
 
 def _auto_replays(write_ids: Sequence[int]) -> dict[int, int]:

@@ -10,7 +10,7 @@ from typing import Any
 import peewee as pw
 
 from pipeline.database import transaction
-from pipeline.ledger import journal, metadata, nonces, outbox
+from pipeline.ledger import journal, metadata, nonces, outbox, tallies
 from pipeline.ledger.sql import chunks, lock_credentials, locked, rows
 from pipeline.models import Batch, BatchState, State, Transaction, TransactionState, Write
 
@@ -88,6 +88,8 @@ def unconfirm(place: Place) -> list[str] | None:
         detail=f"block {place.block_number} ({place.block_hash}) is not in the chain any more",
     )
     outbox.add("pending", moved, reason="reorg")
+    tallies.reorg(1)
+    tallies.unconfirmed(len(moved))
     if not _reopen(batch_id):
         # What anchored it was no transaction that could go out again.
         nonces.write_again(batch_id, reason="reorg")

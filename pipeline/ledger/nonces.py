@@ -15,7 +15,7 @@ from typing import Protocol
 import peewee as pw
 
 from pipeline.database import transaction
-from pipeline.ledger import journal
+from pipeline.ledger import journal, tallies
 from pipeline.ledger.sql import locked, rows
 from pipeline.models import Batch, BatchState, Signer, State, Transaction, TransactionState, Write
 
@@ -195,6 +195,7 @@ def replace(slot: Slot, sign: Callable[[], Signed]) -> Transaction | None:
     )
     if slot.batch is not None:
         Batch.update(transaction_hash=stored.hash).where(Batch.id == slot.batch.id).execute()
+    tallies.replaced()
     return stored
 
 
@@ -206,6 +207,7 @@ def fill(
     lock_signer(chain_id, signer, nonce)
     if [row.id for row in _of_nonce(chain_id, signer, nonce)] != list(known):
         return None
+    tallies.gap_filled()
     return store(sign(), chain_id=chain_id, signer=signer, nonce=nonce, batch_id=None)
 
 

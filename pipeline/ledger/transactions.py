@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.database import transaction
 from pipeline.errors import TransactionReverted
-from pipeline.ledger import dead_letters, nonces
+from pipeline.ledger import dead_letters, nonces, tallies
 from pipeline.ledger.sql import locked, rows
 from pipeline.models import Batch, BatchState, State, Transaction, TransactionState, Write
 
@@ -85,6 +85,8 @@ def record_unmined(transaction_id: int, block_hash: str) -> None:
         )
         .returning(Transaction)
     )
+    if moved:
+        tallies.reorg(len(moved))
     for row in moved:
         Transaction.update(lost_at=None).where(_shares_nonce(row)).execute()
         Batch.update(block_number=None, block_hash=None, block_time=None, confirmations=0).where(
@@ -131,11 +133,16 @@ def settle_anchored(batch_id: int, hash_: str, mined: Mined, *, reverted_id: int
 @transaction
 def settle(batch_id: int) -> bool:
     """submitted → settled: deep enough to be confirmed. False when somebody else did it."""
-    return bool(
+    settled = rows(
         Batch.update(state=BatchState.SETTLED, sent_at=time.time())
         .where(Batch.id == batch_id, Batch.state == BatchState.SUBMITTED)
-        .execute()
+        .returning(Batch.size, Batch.submitted_at, Batch.gas_used, Batch.gas_price_wei)
     )
+    for size, submitted_at, gas_used, gas_price_wei in settled:
+        tallies.batch_settled(size, submitted_at)
+        if gas_used is not None:
+            tallies.gas(gas_used, int(gas_price_wei))
+    return bool(settled)
 
 
 @transaction
@@ -144,6 +151,12 @@ def record_reverted(transaction_id: int) -> None:
     row: Transaction = locked(Transaction.select().where(Transaction.id == transaction_id)).get()
     Transaction.update(state=TransactionState.REVERTED).where(Transaction.id == transaction_id).execute()
     _retire_siblings(row)
+
+
+def is_reverted(transaction_id: int) -> bool:
+    """Whether that is noted."""
+    mine = (Transaction.id == transaction_id) & (Transaction.state == TransactionState.REVERTED)
+    return bool(Transaction.select().where(mine).exists())
 
 
 @transaction

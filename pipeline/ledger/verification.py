@@ -17,9 +17,10 @@ from dramatiq.common import compute_backoff
 
 from pipeline.database import transaction
 from pipeline.errors import PipelineError
-from pipeline.ledger import dead_letters, journal
+from pipeline.ledger import dead_letters, journal, tallies
 from pipeline.ledger.attempts import MAX_BACKOFF_MS, FailedAttempt
 from pipeline.ledger.sql import CHUNK, chunks, locked, rows, text_of
+from pipeline.metrics.catalogue import RETRIED, SUCCEEDED
 from pipeline.models import Batch, BatchState, Credential, State, Write
 
 #: No message of a dead worker is delivered again sooner: its heartbeat has to have stopped for longer.
@@ -124,6 +125,7 @@ def fail_attempt(
     ).execute()
     detail = f"{error.code}: {error.message}"
     journal.note(journal.ATTEMPT_FAILED, write_ids=list(alive), detail=detail)
+    tallies.attempts(len(alive), stage=stage, outcome=RETRIED)
     return FailedAttempt(delay_ms, cause)
 
 
@@ -182,6 +184,7 @@ def _fill(ids: list[int], *, document_checked: bool, lane: str, size: int) -> li
             document_checked=document_checked,
             updated_at=now,
         ).where(Write.id.in_([write_id for write_id, _ in part])).execute()
+    tallies.attempts(len(found), stage="hash_verify", outcome=SUCCEEDED)
     return made
 
 
@@ -207,6 +210,7 @@ def _join(
             .where(Write.id.in_(part), Write.state == State.QUEUED)
             .execute()
         )
+        tallies.attempts(joined, stage="hash_verify", outcome=SUCCEEDED)
         made += [batch.id] if joined and not batch.size else []
         size = batch.size + joined
         full = {"state": BatchState.FULL, "due_at": time.time()} if size >= max_size else {}

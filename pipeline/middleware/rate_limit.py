@@ -100,11 +100,13 @@ class RateLimit(dramatiq.Middleware):
         False when it is not needed any more, at shutdown, or after `PATIENCE_SECONDS`: what is
         ready has another message then.
         """
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        begin = time.monotonic()
+        deadline = begin + PATIENCE_SECONDS
         while not self._stopping.is_set() and time.monotonic() < deadline:
             slot = self.limiter.take(patience_seconds=LONGEST_WAIT_SECONDS)
             late_seconds = self._wait(slot.seconds if slot.taken else LONGEST_WAIT_SECONDS)
             if slot.taken and late_seconds < LATE_SECONDS and not self._stopping.is_set():
+                _count(time.monotonic() - begin)
                 return True
             if not needed():
                 return False
@@ -122,6 +124,13 @@ class RateLimit(dramatiq.Middleware):
         actor = broker.actors.get(message.actor_name)
         condition: Callable[[], bool] | None = actor.options.get("rate_limit_when") if actor else None
         return condition
+
+
+def _count(waited_seconds: float) -> None:
+    from pipeline.metrics import catalogue, recorder
+
+    recorder.add(catalogue.LIMITER_SLOTS)
+    recorder.observe(catalogue.LIMITER_WAIT, [waited_seconds])
 
 
 def wait_for_slot(needed: Callable[[], bool]) -> bool:

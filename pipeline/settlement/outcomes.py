@@ -9,7 +9,7 @@ from pipeline.chain.blocks import Receipt
 from pipeline.chain.registry import Registry, RevertKind
 from pipeline.errors import NonceConflict, NotAnIssuer, TransactionReverted
 from pipeline.ledger import incidents as ledger
-from pipeline.ledger import nonces, transactions
+from pipeline.ledger import nonces, tallies, transactions
 from pipeline.ledger.attempts import FailedAttempt
 from pipeline.ledger.nonces import Slot
 from pipeline.ledger.transactions import Mined
@@ -58,11 +58,15 @@ def _in_block(slot: Slot, row: Transaction, receipt: Receipt, view: View) -> Non
     _no_trouble_any_more(slot, view)
     if receipt.status == 0:
         _reverted(slot, row, receipt, view)
+        if transactions.is_reverted(row.id):  # it was mined in vain, and is not looked at again
+            tallies.gas(receipt.gas_used, receipt.gas_price_wei)
         return
     before = slot.mined
     if before is not None and before.block_hash is not None and before.id != row.id:
         transactions.record_unmined(before.id, before.block_hash)
     transactions.record_mined(row.id, _mined(receipt, view))
+    if slot.batch is None:  # it fills a gap, and is not looked at again
+        tallies.gas(receipt.gas_used, receipt.gas_price_wei)
     _settle_if_deep(slot, receipt.block_number, view)
 
 

@@ -9,9 +9,10 @@ from pipeline import holding, incidents, messages
 from pipeline.chain.client import chain_client
 from pipeline.chain_writing import ready
 from pipeline.errors import ChainError, ChainReset, NodeUnreachable
-from pipeline.ledger import chains, finality, nonces
+from pipeline.ledger import chains, control, finality, nonces
 from pipeline.ledger import incidents as ledger
 from pipeline.ledger.leases import held
+from pipeline.metrics import catalogue, recorder
 from pipeline.settings import get_settings
 from pipeline.settlement import funds, healing, outcomes, pace, watch
 from pipeline.settlement.view import View, passed_over
@@ -34,11 +35,13 @@ def settle() -> None:
     """One sweep, unless another process has one under way; next to nothing when nothing waits."""
     settings = get_settings()
     if settings.blockchain_mock_enabled or settings.blockchain_chain_id is None:
+        control.note_time(control.LAST_SETTLE)
         return
     with held("settle", seconds=LEASE_SECONDS) as mine:
         if mine:
             try:
                 _told(settings.blockchain_chain_id)
+                control.note_time(control.LAST_SETTLE)
             finally:
                 incidents.alert()  # last of all: Sentry may take its time
 
@@ -71,7 +74,8 @@ def _sweep(chain_id: int) -> bool:
     if on_hold:
         holding.review(chain)
     if known is not None:
-        _look(chain_id, known, watched)
+        with recorder.timed(catalogue.STAGE_DURATION, stage="settle"):
+            _look(chain_id, known, watched)
     if ready():
         messages.write("normal")
     if known is not None:
@@ -94,7 +98,7 @@ def _look(chain_id: int, genesis_hash: str, watched: list[finality.Place]) -> No
         with passed_over(slot):
             outcomes.look(slot, view)
     healing.heal(view)
-    chains.mark_seen(chain_id, heads.head.number, heads.head.hash)
+    chains.mark_seen(chain_id, heads.head.number, heads.head.hash, heads.head.timestamp)
     pace.saw(heads.head)
     if nonces.unsettled(chain_id):
         pace.ask_for_the_next()
