@@ -1,22 +1,25 @@
-"""``credential-pipeline dashboard`` as a process that a command owns."""
+"""The dashboard as a process that a command, or a test, owns."""
 
 from __future__ import annotations
 
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import ClassVar
 
 from pipeline.embedded.server import Server, free_port
 
-#: The longest wait for one answer while it starts, in seconds.
-ANSWER_TIMEOUT_S = 2
+#: How long one question whether it is ready may take.
+HEALTH_TIMEOUT_SECONDS = 2.0
 
 
 class DashboardServer(Server):
-    """The dashboard on a loopback address. ``environment`` is the whole environment."""
+    """``credential-pipeline dashboard`` on the loopback address. Ready when /healthz says 200.
+
+    ``environment`` is the whole environment. It works where its owner does (``.env``) unless told
+    otherwise.
+    """
 
     name: ClassVar[str] = "dashboard"
 
@@ -29,18 +32,14 @@ class DashboardServer(Server):
         port: int | None = None,
     ) -> None:
         super().__init__(directory.absolute())
+        self.port = port or free_port()
         self._variables = dict(environment)
         self._works_in = working_directory or Path.cwd()
-        self.port = port or free_port()
 
     @property
     def url(self) -> str:
-        """``http://127.0.0.1:port``."""
+        """Where it listens, without a slash at the end."""
         return f"http://127.0.0.1:{self.port}"
-
-    def _command(self) -> Sequence[str | Path]:
-        program = Path(sys.executable).with_name("credential-pipeline")
-        return [program, "dashboard", "--port", str(self.port)]
 
     def _environment(self) -> Mapping[str, str]:
         return self._variables
@@ -48,9 +47,16 @@ class DashboardServer(Server):
     def _working_directory(self) -> Path:
         return self._works_in
 
+    def _command(self) -> Sequence[str | Path]:
+        address = ["--host", "127.0.0.1", "--port", str(self.port)]
+        return [sys.executable, "-m", "pipeline.cli", "dashboard", *address]
+
     def _is_ready(self) -> bool:
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=HEALTH_TIMEOUT_SECONDS)
         try:
-            with urllib.request.urlopen(f"{self.url}/healthz", timeout=ANSWER_TIMEOUT_S) as answer:  # noqa: S310 - an address of ours
-                return bool(answer.status == 200)
-        except (urllib.error.URLError, OSError):
+            connection.request("GET", "/healthz")
+            return connection.getresponse().status == 200
+        except (OSError, HTTPException):
             return False
+        finally:
+            connection.close()
