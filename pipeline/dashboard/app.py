@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -166,10 +166,7 @@ def _failed(entry: Entry, request: Request, visitor: Visitor | None, code: int, 
 async def _form(request: Request) -> dict[str, Any]:
     """The fields of a form: a text each, and a list for what may be there more than once (``…[]``)."""
     async with request.form(max_files=0, max_fields=2000) as form:
-        return {
-            key: form.getlist(key) if key.endswith("[]") else str(form[key])
-            for key in form
-        }
+        return {key: form.getlist(key) if key.endswith("[]") else str(form[key]) for key in form}
 
 
 async def _not_found(request: Request, exc: Exception) -> Response:

@@ -32,7 +32,7 @@ def form(visit: Visit) -> Response:
 
 
 def log_in(visit: Visit) -> Response:
-    """Check the password and set the cookie. There is no session yet whose CSRF token a form could have: see `Guard`."""
+    """Check the password and set the cookie. No CSRF token: there is no session yet. See `Guard`."""
     name, password = visit.form.get("name", ""), visit.form.get("password", "")
     target = path_of_ours(visit.form.get("next"))
     if visit.access.is_open:

@@ -127,9 +127,7 @@ def dead_letters(visit: Visit) -> Response:
     stage, error = visit.asked("stage"), visit.asked("error")
     before, after = visit.asked("before"), visit.asked("after")
     found = letters.page(stage=stage, error=error, before=before, after=after)
-    return page(
-        visit, "dead_letters.html", letters=found, kinds=letters.counts(), stage=stage, error=error
-    )
+    return page(visit, "dead_letters.html", letters=found, kinds=letters.counts(), stage=stage, error=error)
 
 
 def audit(visit: Visit) -> Response:

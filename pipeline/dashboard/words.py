@@ -52,11 +52,17 @@ def about(pulse: Pulse, counts: Mapping[str, int], letters: int) -> Word:
     if incidents:
         return Word("bad", "Something needs somebody", incidents)
     if not pulse.redis:
-        return Word("bad", "Redis does not answer", ("What is queued is in SQL, and goes out when it is back.",))
+        return Word(
+            "bad", "Redis does not answer", ("What is queued is in SQL, and goes out when it is back.",)
+        )
     pending = counts["waiting"] + counts["active"] + counts["delayed"]
     if pending:
-        return Word("held" if letters else "fine", f"At work: {pending:,} on their way".replace(",", "\u202f"))
-    return Word("held", "Nothing is on its way") if letters else Word("fine", "All is well, and nothing waits")
+        return Word(
+            "held" if letters else "fine", f"At work: {pending:,} on their way".replace(",", "\u202f")
+        )
+    return (
+        Word("held", "Nothing is on its way") if letters else Word("fine", "All is well, and nothing waits")
+    )
 
 
 def beats(pulse: Pulse) -> list[Beat]:
@@ -75,7 +81,7 @@ def _beat(name: str, last: float | None, late_after_seconds: float) -> Beat:
 
 
 def _purge(last: float | None) -> Beat:
-    """On a new installation there was none yet; if it is the scheduler that is missing, that is said above."""
+    """On a new installation there was none yet; that the scheduler is missing is said above."""
     return Beat("Purge", "not yet", fine=True) if last is None else _beat("Purge", last, PURGE_SECONDS)
 
 

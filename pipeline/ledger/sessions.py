@@ -10,6 +10,7 @@ from peewee import fn
 
 from pipeline.database import reading, transaction
 from pipeline.ledger import journal
+from pipeline.ledger.sql import rows
 from pipeline.models import Journal, Session
 
 #: A session ends after so long, whoever still uses it; seconds.
@@ -75,7 +76,7 @@ def is_limited(name: str, *, address: str) -> bool:
         fn.COUNT(Journal.id).filter(Journal.detail == address),
         fn.COUNT(Journal.id).filter(Journal.actor == name),
     ).where(recent)
-    of_address, of_name = query.tuples().get()
+    of_address, of_name = rows(query)[0]
     return bool(of_address >= MAX_REFUSED_OF_ADDRESS or of_name >= MAX_REFUSED_OF_NAME)
 
 

@@ -1,9 +1,9 @@
-"""Promise: a person sees what happens as it happens, finds a credential, learns why it waits, and mends it."""
+"""Promise: a person sees what happens, finds a credential, learns why it waits, and mends what failed."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +42,13 @@ on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect
 
 
 @pytest.fixture
-def variables(client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+def variables(client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """This process's settings, in mock mode, with an operator, ann, and a viewer, bob."""
     path = tmp_path / "users"
     store(path, with_user(with_user("", "ann", "operator", PASSWORD), "bob", "viewer", PASSWORD))
     monkeypatch.setenv("BLOCKCHAIN_MOCK_ENABLED", "true")
     monkeypatch.setenv("DASHBOARD_PASSWORD_FILE", str(path))
-    yield dict(os.environ)
+    return dict(os.environ)
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ def test_dead_letters_are_replayed(
     expect(page.get_by_role("checkbox")).to_have_count(0)
     expect(page.get_by_role("button", name="Replay")).to_have_count(0)
     status = page.evaluate(
-        "async () => (await fetch('/actions/replay', {method: 'POST', body: new URLSearchParams({all: 'yes'})})).status"
+        "async () => (await fetch('/actions/replay', {method: 'POST', body: new URLSearchParams('all=yes')})).status"
     )
     assert status == 403
     complaints.take("403")
@@ -154,7 +154,9 @@ def test_dead_letters_are_replayed(
     expect(operator.get_by_text("There is none")).to_be_visible()
     operator.get_by_role("link", name="Audit").click()
     expect(operator.locator("tr", has_text="ann").filter(has_text="replayed")).to_have_count(20)
-    until(lambda: DeadLetter.select().where(DeadLetter.resolved_at.is_null()).count() == 0, seconds=1, what="0")
+    until(
+        lambda: DeadLetter.select().where(DeadLetter.resolved_at.is_null()).count() == 0, seconds=1, what="0"
+    )
 
 
 @on_sqlite
@@ -199,7 +201,9 @@ def test_everybody_can_use_it(
     queue_documents(3)
     fail_twenty()
     until(lambda: DeadLetter.select().count() == 20, seconds=30, what="20 dead letters")
-    until(lambda: Write.select().where(Write.state == "confirmed").count() == 3, seconds=30, what="3 confirmed")
+    until(
+        lambda: Write.select().where(Write.state == "confirmed").count() == 3, seconds=30, what="3 confirmed"
+    )
     page.goto(url)
     assert axe(page) == []
     log_in(page, url)
@@ -214,7 +218,7 @@ def test_everybody_can_use_it(
 
 @on_sqlite
 def test_with_the_keyboard_alone(page: Page, url: str) -> None:
-    """From the log-in to a pause, by tabulator and Enter; the focus stays where it is while the page polls."""
+    """From the log-in to a pause, by Tab and Enter; the focus stays where it is while the page polls."""
     page.goto(url)
     page.keyboard.press("Tab")  # past the link that skips
     for text in ("ann", PASSWORD):

@@ -34,7 +34,10 @@ def test_nothing_without_a_log_in(guarded_dashboard: Browser) -> None:
         assert answer.status_code == 401
         assert answer.headers["www-authenticate"].startswith("Basic ")
     polled = guarded_dashboard.get("/jobs?state=failed", headers={"HX-Request": "true"})
-    assert (polled.status_code, polled.headers["hx-redirect"]) == (401, "/login?next=%2Fjobs%3Fstate%3Dfailed")
+    assert (polled.status_code, polled.headers["hx-redirect"]) == (
+        401,
+        "/login?next=%2Fjobs%3Fstate%3Dfailed",
+    )
     for action in ACTIONS:
         assert guarded_dashboard.post(f"/actions/{action}", {"all": "yes"}).status_code == 303
     assert not control.is_paused()
@@ -74,7 +77,13 @@ def test_the_log_in_leads_to_no_other_site(guarded_dashboard: Browser, target: s
 
 def test_tries_are_limited(guarded_dashboard: Browser) -> None:
     """Five wrong ones, of a name that there is or is not; then not even the right one."""
-    for name, password in [("ann", "x"), ("ann", ""), ("nobody", PASSWORD), (PASSWORD, "ann"), ("ann", "y" * 2000)]:
+    for name, password in [
+        ("ann", "x"),
+        ("ann", ""),
+        ("nobody", PASSWORD),
+        (PASSWORD, "ann"),
+        ("ann", "y" * 2000),
+    ]:
         answer = guarded_dashboard.log_in(name, password)
         assert answer.status_code == 401
         assert "Wrong name or password" in answer.text
