@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from pipeline.embedded.dashboard import DashboardServer
 from tests.browser import chromium
@@ -18,6 +18,8 @@ from tests.node import packages
 
 #: A laptop's window. For a phone: ``page.set_viewport_size``; dark: ``page.emulate_media``.
 DESKTOP: dict[str, Any] = {"viewport": {"width": 1280, "height": 800}, "locale": "en-US"}
+#: How long `expect` waits for what is to come true: a loaded machine is slow.
+EXPECT_TIMEOUT_MS = 20_000
 #: Violations that keep somebody from using the page.
 GRAVE = ("serious", "critical")
 #: axe-core's answer, as lines for a person.
@@ -31,6 +33,7 @@ def browser() -> Iterator[Browser]:
 
     Playwright keeps an event loop in this thread until the end: ``asyncio.run`` fails meanwhile.
     """
+    expect.set_options(timeout=EXPECT_TIMEOUT_MS)
     with sync_playwright() as playwright:
         yield playwright.chromium.launch(
             executable_path=chromium.executable(), env={**os.environ, **chromium.environment()}
