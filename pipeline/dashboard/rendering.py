@@ -25,9 +25,9 @@ SMALL_WEI = 10**14
 UNITS = ((86_400, "d"), (3600, "h"), (60, "min"))
 
 
-def render(name: str, **values: Any) -> str:
-    """The template ``name`` with these values."""
-    return environment().get_template(name).render(**values)
+def render(template: str, /, **values: Any) -> str:
+    """The template of this name with these values."""
+    return environment().get_template(template).render(**values)
 
 
 @cache
