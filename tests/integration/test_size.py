@@ -23,6 +23,7 @@ from pipeline.dashboard.data import audit, credential, jobs
 from pipeline.dashboard.data import batches as data_batches
 from pipeline.dashboard.data import letters as data_letters
 from pipeline.dashboard.data.search import search
+from pipeline.dashboard.data.signer import signers
 from pipeline.dashboard.data.why import pause
 from pipeline.database import database
 from pipeline.embedded.postgres import PostgresServer
@@ -258,16 +259,18 @@ def test_no_page_reads_a_big_table(filled: Made, milliseconds: Callable[..., flo
         *(second(page) for page in (*listed.values(), data_batches.page)),
         deep(partial(jobs.page, None), [last.id // 2]),
         deep(listed["completed"], [middle.finished_at, middle.id]),
-        second(data_letters.page, stage="chain_write"),
-        data_letters.counts,
+        second(data_letters.page, stage="chain_write", error="NodeUnreachable"),
         pause,
+        signers,
         partial(data_batches.detail, batch.id),
         partial(credential.detail, "verified-7"),
         *(partial(search, name) for name in ("verified-7", "single-1", last.job_id, last.data_hash)),
         *(partial(search, name) for name in (batch.merkle_root, batch.transaction_hash, "none")),
     ]
     assert [found for page in pages if (found := scanned(page))] == []
-    for page in (*pages, partial(jobs.page, None), data_batches.page):
+    # the first pages have no key to be led by, and who counts the open letters has to read them
+    unled = [partial(jobs.page, None), data_batches.page, data_letters.counts]
+    for page in (*pages, *unled, partial(data_letters.page, stage="chain_write")):
         assert milliseconds(lambda _, page=page: page(), 5) <= PAGE_MS
 
 

@@ -54,20 +54,26 @@ def page(
 
     Each kind that fits is looked up by itself: one may have a handful among a million.
     """
-    queries = [DeadLetter.select().where(OPEN)]
-    if stage is not None or error is not None:
+    if stage is None and error is None:
+        queries = [DeadLetter.select().where(OPEN)]
+    elif stage is not None and error is not None:
+        queries = [_of(stage, error)]
+    else:
         kinds = [kind for kind in counts() if stage in (None, kind.stage) and error in (None, kind.error)]
-        queries = [_of(kind) for kind in kinds]
+        queries = [_of(kind.stage, kind.error) for kind in kinds]
     return keyset.page(queries, (DeadLetter.id,), _letter, before=before, after=after, limit=limit)
 
 
-def _of(kind: Count) -> Any:
-    return DeadLetter.select().where(OPEN, DeadLetter.stage == kind.stage, DeadLetter.error == kind.error)
+def _of(stage: str, error: str) -> Any:
+    return DeadLetter.select().where(OPEN, DeadLetter.stage == stage, DeadLetter.error == error)
 
 
 @reading
 def counts() -> tuple[Count, ...]:
-    """How many are open of each stage and error class, the most first; from the index alone."""
+    """How many are open of each stage and error class, the most first.
+
+    It reads each of them, in the index where that is shorter: 30,000 take some milliseconds.
+    """
     number = fn.COUNT(DeadLetter.id)
     query = DeadLetter.select(DeadLetter.stage, DeadLetter.error, number).where(OPEN)
     found = rows(query.group_by(DeadLetter.stage, DeadLetter.error))
