@@ -75,11 +75,18 @@ def _recorded(record: Record, *, fields: dict[str, object]) -> Iterator[None]:
         error = exc if isinstance(exc, PipelineError) else UnexpectedError(type(exc).__name__)
         unforeseen = not isinstance(exc, PipelineError)
         failed = record(error)
-        log = logger.exception if unforeseen else logger.warning
-        log("attempt failed: %s", error.message, extra={**fields, "error": error.code})
+        _log(error, failed, {**fields, "error": error.code}, unforeseen=unforeseen)
         announce(failed)
         if failed.retry_in_ms is not None:
             raise Retry(error.code, delay=failed.retry_in_ms) from exc
+
+
+def _log(error: PipelineError, failed: FailedAttempt, fields: dict[str, object], *, unforeseen: bool) -> None:
+    """Why it failed, unless the lines of what is delayed say so; with the stack if nobody foresaw it."""
+    if unforeseen:
+        logger.exception("attempt failed: %s", error.message, extra=fields)
+    elif failed.retry_in_ms is None:
+        logger.warning("attempt failed: %s", error.message, extra=fields)
 
 
 def announce(failed: FailedAttempt) -> None:

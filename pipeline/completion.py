@@ -27,7 +27,6 @@ def complete(batch_id: int) -> None:
     if not confirmed:
         return
     recorder.observe(catalogue.STAGE_DURATION, [time.perf_counter() - begin], stage="db_update")
-    logger.info("confirmed %d", len(confirmed), extra={"batch_id": batch_id})
     _keep_results([write for write in confirmed if write.own_message])
     events.publish()
 

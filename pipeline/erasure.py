@@ -7,11 +7,10 @@ reach.
 
 from __future__ import annotations
 
-import logging
-
 from redis import RedisError
 
 import pipeline.actors  # noqa: F401 - results go through the broker
+from pipeline import transitions
 from pipeline.completion import job_results
 from pipeline.database import database
 from pipeline.errors import ErasureIncomplete
@@ -19,8 +18,6 @@ from pipeline.intake import check_credential_id
 from pipeline.ledger import erasure
 from pipeline.redis_files import NotRenewed
 from pipeline.timeline import person
-
-logger = logging.getLogger(__name__)
 
 
 def erase(credential_id: str, *, actor: str | None = None) -> int:
@@ -37,7 +34,7 @@ def erase(credential_id: str, *, actor: str | None = None) -> int:
     if database.in_transaction():
         raise RuntimeError("erase() begins and ends its own transaction: call it outside of an open one")
     erased = erasure.erase(credential_id, actor=actor or person())
-    logger.info("erased, %d salts", erased.salts, extra={"credential_id": credential_id})
+    transitions.tell("erased", credential_id=credential_id, salts=erased.salts)
     left = [part for part in (_leave_redis(erased.job_ids), _leave_file()) if part is not None]
     if left:
         raise ErasureIncomplete(

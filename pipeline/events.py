@@ -15,6 +15,8 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from pipeline import transitions
+
 if TYPE_CHECKING:
     import redis
 
@@ -32,10 +34,13 @@ KEPT = 10_000
 #: Seconds for which a read waits for something new, and a subscriber for Redis when it is away.
 BLOCK_SECONDS, AWAY_SECONDS = 1.0, 1.0
 
-_ID = re.compile("[0-9]{1,19}(-[0-9]{1,19})?")
+#: Where the detail of a stored event has what is for the log alone.
+LOG_ONLY = "log"
 
-#: An event of more jobs than this is one line in the log.
-LINES = 10
+#: How the log calls it that a job is on its way once more, by the reason; any other reason is a replay.
+ONCE_MORE = {"reorg": "unconfirmed", "queued again": "queued"}
+
+_ID = re.compile("[0-9]{1,19}(-[0-9]{1,19})?")
 
 
 def subscribe(*, after: str | None = None, idle_seconds: float | None = None) -> Iterator[dict[str, Any]]:
@@ -139,6 +144,7 @@ def _add_to_stream(rows: Sequence[Outbox]) -> None:
 def _events(rows: Sequence[Outbox]) -> Iterator[dict[str, Any]]:
     for row in rows:
         detail = json.loads(row.detail)
+        detail.pop(LOG_ONLY, None)
         for number, (job_id, credential_id) in enumerate(json.loads(row.jobs)):
             yield {
                 "key": f"{row.id}-{number}",
@@ -151,13 +157,12 @@ def _events(rows: Sequence[Outbox]) -> Iterator[dict[str, Any]]:
 
 
 def _log(row: Outbox) -> None:
-    jobs = json.loads(row.jobs)
-    if len(jobs) > LINES:
-        logger.info("%s: %d jobs", row.event, len(jobs), extra={"event": row.event})
-        return
-    for job_id, credential_id in jobs:
-        extra = {"event": row.event, "job_id": job_id, "credential_id": credential_id}
-        logger.info("%s: %s", row.event, credential_id, extra=extra)
+    fields = json.loads(row.detail)
+    fields |= fields.pop(LOG_ONLY, {})
+    step = ONCE_MORE.get(fields.get("reason"), "replayed") if row.event == PENDING else row.event
+    transitions.tell(
+        step, [(job_id, credential_id) for job_id, credential_id in json.loads(row.jobs)], **fields
+    )
 
 
 def _iso(seconds: float) -> str:

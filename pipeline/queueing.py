@@ -10,7 +10,7 @@ from typing import Any
 import dramatiq
 from peewee import PeeweeException
 
-from pipeline import events, messages
+from pipeline import events, messages, transitions
 from pipeline.database import database
 from pipeline.errors import ConflictingWrite, InvalidInput, UnknownCredential
 from pipeline.intake import WriteRequest
@@ -42,10 +42,20 @@ def queue_one(
     if queued.duplicate:
         _after_commit([queued], lambda _: _renew_result(queued))
     if queued.needs_message:
-        _after_commit(
-            [queued], lambda _: messages.deliver(named, priority=queued.priority, delay_ms=delay_ms)
-        )
+        _after_commit([queued], lambda _: _deliver(named, queued, delay_ms))
     return named
+
+
+def _deliver(message: dramatiq.Message[Any], queued: QueuedWrite, delay_ms: int | None) -> None:
+    _tell([queued])
+    messages.deliver(message, priority=queued.priority, delay_ms=delay_ms)
+
+
+def _tell(stored: Iterable[QueuedWrite]) -> None:
+    """Of those that are new; of one that is queued again its event tells."""
+    jobs = [(write.job_id, write.credential_id) for write in stored if not write.duplicate]
+    if jobs:
+        transitions.tell("queued", jobs)
 
 
 def _renew_result(queued: QueuedWrite) -> None:
@@ -106,7 +116,8 @@ def _after_commit(fresh: list[QueuedWrite], send: Callable[[list[QueuedWrite]], 
     database.after_commit(send_what_is_there)
 
 
-def _send(fresh: Iterable[QueuedWrite]) -> None:
+def _send(fresh: Sequence[QueuedWrite]) -> None:
+    _tell(fresh)
     for priority in ("urgent", "normal"):
         messages.verify([write.write_id for write in fresh if write.priority == priority], priority)
 
@@ -138,6 +149,7 @@ def adopt(job_id: str, parts: Mapping[str, object]) -> list[int]:
     except (UnknownCredential, ConflictingWrite) as error:
         _announce(queueing.refuse(job_id, request, error, stage=STAGE))
         return []
+    _tell(queued)
     return [write.write_id for write in queued if write.needs_message]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from pipeline import transitions
 from pipeline.completion import job_results
 from pipeline.ledger import control, retention, sessions
 from pipeline.settings import get_settings
@@ -34,6 +35,10 @@ def purge() -> Purged:
         _forget(gone)
     sessions.forget_old()
     control.write(control.LAST_PURGE, repr(now))
+    if completed or failed:
+        transitions.tell(
+            "purged", count=completed + failed, completed_removed=completed, failed_removed=failed
+        )
     return Purged(completed, failed)
 
 

@@ -38,10 +38,13 @@ def send(chain: ChainClient, stored: Transaction) -> AnswerKind:
     """Send the stored bytes, whether for the first time or again, and note the answer."""
     answer = chain.send(bytes.fromhex(stored.raw_transaction.removeprefix("0x")))
     transactions.record_answer(stored.id, f"{answer.kind.value}: {answer.text}"[:500], taken=answer.taken)
-    logger.info(
+    logger.log(
+        logging.DEBUG
+        if answer.kind is AnswerKind.ACCEPTED
+        else logging.INFO,  # the step `written` tells of it
         "transaction sent: %s",
         answer.kind.value,
-        extra={"transaction_hash": stored.hash, "nonce": stored.nonce},
+        extra={"batch_id": stored.batch_id, "transaction_hash": stored.hash, "nonce": stored.nonce},
     )
     if answer.kind is AnswerKind.FUNDS:
         _no_funds(chain, stored, answer.text)

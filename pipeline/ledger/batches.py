@@ -16,8 +16,8 @@ from dramatiq.common import compute_backoff
 
 from pipeline.database import transaction
 from pipeline.errors import PipelineError
-from pipeline.ledger import control, dead_letters, incidents, journal, nonces, tallies, trees
-from pipeline.ledger.attempts import MAX_BACKOFF_MS, FailedAttempt
+from pipeline.ledger import control, dead_letters, incidents, journal, nonces, steps, tallies, trees
+from pipeline.ledger.attempts import MAX_BACKOFF_MS, FailedAttempt, delay_of, tell_delayed
 from pipeline.ledger.nonces import Signed
 from pipeline.ledger.sql import locked, rows
 from pipeline.merkle import MerkleTree
@@ -95,19 +95,23 @@ def fail_attempt(
         return FailedAttempt(None, None)
     if batch.merkle_root is not None:  # signed for before: it pays no attempts, and never fails for this
         _wait(batch_id, batch.size, error, min_backoff_ms, for_ever=True)
+        steps.tell("delayed", batch_id, **delay_of(error, stage, min_backoff_ms))
         return FailedAttempt(min_backoff_ms, None)
-    members = rows(Write.select(Write.id, Write.attempts).where(Write.batch == batch_id))
-    dead = [write_id for write_id, attempts in members if error.permanent or attempts >= max_attempts]
-    alive = [attempts for write_id, attempts in members if not error.permanent and attempts < max_attempts]
+    columns = (Write.id, Write.attempts, Write.job_id, Write.credential_id)
+    members = rows(Write.select(*columns).where(Write.batch == batch_id))
+    dead = [row[0] for row in members if error.permanent or row[1] >= max_attempts]
+    alive = [row for row in members if not error.permanent and row[1] < max_attempts]
     cause = (
         dead_letters.bury(dead, error, state=State.VERIFIED, stage=stage, batch_id=batch_id) if dead else None
     )
     if not alive:
         Batch.update(state=BatchState.FAILED, size=0, reason=error.code).where(Batch.id == batch_id).execute()
         return FailedAttempt(None, cause)
-    _, delay_ms = compute_backoff(max(alive) - 1, factor=min_backoff_ms, max_backoff=MAX_BACKOFF_MS)
+    attempts = max(row[1] for row in alive)
+    _, delay_ms = compute_backoff(attempts - 1, factor=min_backoff_ms, max_backoff=MAX_BACKOFF_MS)
     _wait(batch_id, len(alive), error, delay_ms)
     tallies.attempts(len(alive), stage=stage, outcome=RETRIED)
+    tell_delayed(alive, error, stage, delay_ms, batch_id=batch_id)
     return FailedAttempt(delay_ms, cause)
 
 
@@ -159,6 +163,7 @@ def submit(
         issuer=account.signer,
         transaction_hash=signed.hash,
     )
+    steps.tell("written", batch_id, transaction_hash=signed.hash, nonce=nonce)
     return nonces.store(
         signed, chain_id=account.chain_id, signer=account.signer, nonce=nonce, batch_id=batch_id
     )
@@ -170,6 +175,7 @@ def submit_mock(batch_id: int) -> bool:
     if _lock_waiting(batch_id) is None:
         return False
     _close(batch_id, _plant(batch_id), state=BatchState.SETTLED, mock=True, sent_at=time.time())
+    steps.tell("written", batch_id, mock=True)
     return True
 
 

@@ -60,5 +60,6 @@ def confirm(batch_id: int) -> list[ConfirmedWrite]:
         block_number=batch.block_number,
         merkle_root=batch.merkle_root,
         mock=bool(batch.mock),
+        log={"batch_id": batch_id},
     )
     return confirmed

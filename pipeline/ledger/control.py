@@ -7,6 +7,7 @@ from typing import Any
 
 from peewee import fn
 
+from pipeline import transitions
 from pipeline.database import reading, transaction
 from pipeline.ledger import journal
 from pipeline.models import Control
@@ -60,4 +61,6 @@ def paused() -> Any:
 def set_paused(paused: bool, *, actor: str = journal.PIPELINE) -> None:
     """Pause chain writing, or let it go on."""
     write(PAUSED, "true" if paused else "false")
-    journal.note(journal.PAUSED if paused else journal.RESUMED, actor=actor)
+    event = journal.PAUSED if paused else journal.RESUMED
+    journal.note(event, actor=actor)
+    transitions.tell(event)

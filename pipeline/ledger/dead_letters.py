@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import peewee as pw
 
+from pipeline import transitions
 from pipeline.database import transaction
 from pipeline.errors import PipelineError, UnknownDeadLetter
 from pipeline.ledger import journal, metadata, outbox, tallies
@@ -64,7 +65,7 @@ def bury(
         dying = _fail(part, error, state, stage)
         buried += len(dying)
         metadata.mark_failed([row[1] for row in dying], f"{error.code}: {error.message}")
-        outbox.add("failed", [(row[2], row[1]) for row in dying], error=error.code, stage=stage)
+        _announce(dying, error, stage=stage, batch_id=batch_id)
         _insert_letters(dying, error, cause=cause, stage=stage, batch_id=batch_id)
     return cause if buried else None
 
@@ -93,6 +94,16 @@ def _fail(
         .where(Write.id.in_(write_ids), Write.state == state)
         .returning(Write.id, Write.credential_id, Write.job_id, Write.attempts)
     )
+
+
+def _announce(
+    dying: Sequence[tuple[int, str, str, int]], error: PipelineError, *, stage: str, batch_id: int | None
+) -> None:
+    """Store the event, apart for each number of attempts that they have had."""
+    for attempt in sorted({row[3] for row in dying}):
+        jobs = [(row[2], row[1]) for row in dying if row[3] == attempt]
+        log = {"attempt": attempt, "batch_id": batch_id}
+        outbox.add("failed", jobs, error=error.code, stage=stage, log=log)
 
 
 def _insert_letters(
@@ -163,7 +174,7 @@ def bury_unheard(row: Mapping[str, Any], error: PipelineError, *, stage: str) ->
         return None
     cause = str(uuid4())
     dying = [(inserted[0][0], row["credential_id"], row["job_id"], 1)]
-    outbox.add("failed", [(row["job_id"], row["credential_id"])], error=error.code, stage=stage)
+    _announce(dying, error, stage=stage, batch_id=None)
     _insert_letters(dying, error, cause=cause, stage=stage, batch_id=None)
     return cause
 
@@ -306,10 +317,11 @@ def discard(letter_id: int, *, actor: str = journal.PIPELINE) -> bool:
     discarded = rows(
         DeadLetter.update(resolved_at=time.time(), resolution=journal.DISCARDED)
         .where(DeadLetter.id == letter_id, DeadLetter.resolved_at.is_null())
-        .returning(DeadLetter.write)
+        .returning(DeadLetter.write, DeadLetter.job_id, DeadLetter.credential_id)
     )
     if discarded:
         journal.note(journal.DISCARDED, write_ids=[row[0] for row in discarded], actor=actor)
+        transitions.tell("discarded", [(row[1], row[2]) for row in discarded])
     return bool(discarded)
 
 

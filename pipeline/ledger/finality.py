@@ -87,7 +87,7 @@ def unconfirm(place: Place) -> list[str] | None:
         batch_id=batch_id,
         detail=f"block {place.block_number} ({place.block_hash}) is not in the chain any more",
     )
-    outbox.add("pending", moved, reason="reorg")
+    outbox.add("pending", moved, reason="reorg", log={"batch_id": batch_id})
     tallies.reorg(1)
     tallies.unconfirmed(len(moved))
     if not _reopen(batch_id):

@@ -15,7 +15,7 @@ from typing import Protocol
 import peewee as pw
 
 from pipeline.database import transaction
-from pipeline.ledger import journal, tallies
+from pipeline.ledger import journal, steps, tallies
 from pipeline.ledger.sql import locked, rows
 from pipeline.models import Batch, BatchState, Signer, State, Transaction, TransactionState, Write
 
@@ -321,6 +321,7 @@ def write_again(batch_id: int, *, reason: str) -> bool:
         Write.batch == batch_id, Write.state == State.WRITTEN
     ).execute()
     journal.note(journal.WRITTEN_AGAIN, batch_id=batch_id, detail=reason)
+    steps.tell("unwritten", batch_id, reason=reason)
     return True
 
 

@@ -28,13 +28,17 @@ JOBS, ROWS = 500, 20
 LOCK = 7_230_116_002
 
 
-def add(event: str, jobs: Sequence[tuple[str, str]], **detail: Any) -> None:
+def add(
+    event: str, jobs: Sequence[tuple[str, str]], *, log: dict[str, Any] | None = None, **detail: Any
+) -> None:
     """Store an event of these (job id, credential id), inside the transaction that makes it true.
+
+    ``log`` are fields of its line in the log that are not published.
 
     After the rows of the jobs were changed: who changes them next has waited for that.
     """
     for part in chunks(jobs, JOBS):
-        Outbox.create(event=event, jobs=json.dumps(part), detail=json.dumps(detail))
+        Outbox.create(event=event, jobs=json.dumps(part), detail=json.dumps({**detail, "log": log or {}}))
 
 
 @transaction

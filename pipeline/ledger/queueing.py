@@ -31,6 +31,7 @@ class QueuedWrite:
     """Where one request ended: its job, and whether a message has to be sent for it."""
 
     job_id: str
+    credential_id: str
     write_id: int
     priority: str
     needs_message: bool
@@ -122,7 +123,9 @@ def _queue_chunk(
         Write.update(own_message=True).where(Write.id.in_(plan.repeated), ~Write.own_message).execute()
     ids = _ids_of([write.job_id for write, *_ in plan.found])
     return [
-        QueuedWrite(write.job_id, ids[write.job_id], write.priority, needs_message, duplicate)
+        QueuedWrite(
+            write.job_id, write.credential_id, ids[write.job_id], write.priority, needs_message, duplicate
+        )
         for write, needs_message, duplicate in plan.found
     ]
 

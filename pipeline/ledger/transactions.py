@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.database import transaction
 from pipeline.errors import TransactionReverted
-from pipeline.ledger import dead_letters, nonces, tallies
+from pipeline.ledger import dead_letters, nonces, steps, tallies
 from pipeline.ledger.sql import locked, rows
 from pipeline.models import Batch, BatchState, State, Transaction, TransactionState, Write
 
@@ -57,6 +57,9 @@ def record_mined(transaction_id: int, mined: Mined) -> None:
         missing_since=None,
     ).where(live).execute()
     _retire_siblings(row)
+    if row.batch_id is not None and (row.state, row.block_hash) != (TransactionState.MINED, mined.block_hash):
+        number = mined.block_number
+        steps.tell("mined", row.batch_id, transaction_hash=row.hash, block_number=number)
     Batch.update(
         transaction_hash=row.hash,
         block_number=mined.block_number,
@@ -89,6 +92,8 @@ def record_unmined(transaction_id: int, block_hash: str) -> None:
         tallies.reorg(len(moved))
     for row in moved:
         Transaction.update(lost_at=None).where(_shares_nonce(row)).execute()
+        if row.batch_id is not None:
+            steps.tell("unmined", row.batch_id, transaction_hash=row.hash, reason="reorg")
         Batch.update(block_number=None, block_hash=None, block_time=None, confirmations=0).where(
             Batch.id == row.batch_id, Batch.state == BatchState.SUBMITTED
         ).execute()

@@ -15,10 +15,11 @@ from typing import Any
 import peewee as pw
 from dramatiq.common import compute_backoff
 
+from pipeline import transitions
 from pipeline.database import transaction
 from pipeline.errors import PipelineError
 from pipeline.ledger import dead_letters, journal, tallies
-from pipeline.ledger.attempts import MAX_BACKOFF_MS, FailedAttempt
+from pipeline.ledger.attempts import MAX_BACKOFF_MS, FailedAttempt, tell_delayed
 from pipeline.ledger.sql import CHUNK, chunks, locked, rows, text_of
 from pipeline.metrics.catalogue import RETRIED, SUCCEEDED
 from pipeline.models import Batch, BatchState, Credential, State, Write
@@ -112,13 +113,14 @@ def fail_attempt(
     One whose attempt has failed already, in a second delivery, is left alone.
     """
     mine = Write.id.in_(list(write_ids)) & (Write.state == State.QUEUED) & Write.due_at.is_null()
-    members = rows(Write.select(Write.id, Write.attempts).where(mine))
-    dead = [write_id for write_id, attempts in members if error.permanent or attempts >= max_attempts]
-    alive = {write_id: attempts for write_id, attempts in members if write_id not in set(dead)}
+    members = rows(Write.select(Write.id, Write.attempts, Write.job_id, Write.credential_id).where(mine))
+    dead = [row[0] for row in members if error.permanent or row[1] >= max_attempts]
+    alive = {row[0]: row for row in members if not error.permanent and row[1] < max_attempts}
     cause = dead_letters.bury(dead, error, state=State.QUEUED, stage=stage) if dead else None
     if not alive:
         return FailedAttempt(None, cause)
-    _, delay_ms = compute_backoff(max(alive.values()) - 1, factor=min_backoff_ms, max_backoff=MAX_BACKOFF_MS)
+    attempts = max(row[1] for row in alive.values())
+    _, delay_ms = compute_backoff(attempts - 1, factor=min_backoff_ms, max_backoff=MAX_BACKOFF_MS)
     due_at = time.time() + delay_ms / 1000
     Write.update(due_at=due_at, sent_at=due_at, deliveries=0, updated_at=time.time()).where(
         Write.id.in_(list(alive)), Write.state == State.QUEUED
@@ -126,6 +128,7 @@ def fail_attempt(
     detail = f"{error.code}: {error.message}"
     journal.note(journal.ATTEMPT_FAILED, write_ids=list(alive), detail=detail)
     tallies.attempts(len(alive), stage=stage, outcome=RETRIED)
+    tell_delayed(alive.values(), error, stage, delay_ms)
     return FailedAttempt(delay_ms, cause)
 
 
@@ -166,9 +169,11 @@ def _fill(ids: list[int], *, document_checked: bool, lane: str, size: int) -> li
 
     Where some have moved on, the last batch has fewer.
     """
-    queued = Write.select(Write.id).where(Write.id.in_(ids), Write.state == State.QUEUED).order_by(Write.id)
-    found = [row[0] for row in locked(queued).tuples()]
-    groups = list(chunks(found, size))
+    queued = Write.select(Write.id, Write.job_id, Write.credential_id).where(
+        Write.id.in_(ids), Write.state == State.QUEUED
+    )
+    found = rows(locked(queued.order_by(Write.id)))
+    groups = list(chunks([row[0] for row in found], size))
     if not groups:
         return []
     now = time.time()
@@ -185,6 +190,9 @@ def _fill(ids: list[int], *, document_checked: bool, lane: str, size: int) -> li
             updated_at=now,
         ).where(Write.id.in_([write_id for write_id, _ in part])).execute()
     tallies.attempts(len(found), stage="hash_verify", outcome=SUCCEEDED)
+    jobs = [(job_id, credential_id) for _, job_id, credential_id in found]
+    for batch_id, part in zip(made, chunks(jobs, size), strict=True):
+        transitions.tell("verified", part, batch_id=batch_id)
     return made
 
 
@@ -200,7 +208,7 @@ def _join(
             _insert_open(lane, linger_seconds)
             continue
         part, waiting = waiting[: max_size - batch.size], waiting[max_size - batch.size :]
-        joined = (
+        joined = rows(
             Write.update(
                 state=State.VERIFIED,
                 batch=batch.id,
@@ -208,11 +216,13 @@ def _join(
                 updated_at=time.time(),
             )
             .where(Write.id.in_(part), Write.state == State.QUEUED)
-            .execute()
+            .returning(Write.job_id, Write.credential_id)
         )
-        tallies.attempts(joined, stage="hash_verify", outcome=SUCCEEDED)
+        tallies.attempts(len(joined), stage="hash_verify", outcome=SUCCEEDED)
+        if joined:
+            transitions.tell("verified", [(row[0], row[1]) for row in joined], batch_id=batch.id)
         made += [batch.id] if joined and not batch.size else []
-        size = batch.size + joined
+        size = batch.size + len(joined)
         full = {"state": BatchState.FULL, "due_at": time.time()} if size >= max_size else {}
         Batch.update(size=size, **full).where(Batch.id == batch.id).execute()
     return made

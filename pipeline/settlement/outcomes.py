@@ -36,7 +36,6 @@ def look(slot: Slot, view: View) -> None:
     mined = slot.mined
     if mined is not None:
         if slot.place is not None and view.is_gone(*slot.place):
-            logger.warning("a reorg took the block away", extra={"transaction_hash": mined.hash})
             transactions.record_unmined(mined.id, slot.place[1])
     elif slot.nonce < _mined_nonce(slot, view):
         _nonce_used(slot, view)
