@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline import status
-from pipeline.ledger import control, dead_letters, incidents, nonces
+from pipeline.ledger import control, dead_letters, history, incidents, nonces
 from pipeline.models import Batch, BatchState
 from pipeline.settings import get_settings
 
 
 def stats() -> dict[str, Any]:
-    """The five counts, paused or not, and totals since the ledger began."""
+    """The five counts, paused or not, totals since the ledger began, and rates of the last minutes."""
     anchored = Batch.select().where(Batch.state == BatchState.CONFIRMED)
     return {
         **status.counts(),
+        "rates": history.rates(),
         "paused": control.is_paused(),
         "held": status.hold_reason(),
         "batches_confirmed": anchored.count(),
