@@ -1,4 +1,4 @@
-"""README and docs agree with the code, in both directions: commands, settings, names, shapes, links."""
+"""README and docs agree with the code, in both ways: names, shapes, links. See test_reference.py too."""
 
 from __future__ import annotations
 
@@ -7,65 +7,22 @@ import importlib
 import inspect
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 
 import pipeline.actors
 from pipeline import client, credentials, errors, status, testing
-from pipeline.cli.commands import cli
 from pipeline.intake import OWN_METADATA_KEYS
 from pipeline.models import Credential
-from pipeline.settings import Settings
+from tests.pages import ALL_PAGES, COMMANDS, DOCS, PAGES, ROOT, blocks, name_of, options, spans, table
 
-ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-ALL_PAGES = [*PAGES, ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"]
-README, REFERENCE = (path.read_text() for path in (PAGES[0], ROOT / "docs" / "reference.md"))
-#: Variables that others read: the scheduler's libc.
-NOT_SETTINGS = {"TZ"}
+README, REFERENCE, FROM_BULLMQ = (
+    path.read_text() for path in (PAGES[0], DOCS / "reference.md", DOCS / "how-to" / "move-from-bullmq.md")
+)
 
 blockchain_queue = testing.blockchain_queue
-
-
-def table(page: str, first_cell: str) -> list[list[str]]:
-    """The rows of the first table whose header begins with ``first_cell``; each a list of cells."""
-    lines = iter(page.splitlines())
-    next(line for line in lines if line.startswith(f"| {first_cell} |"))
-    next(lines)
-    rows = []
-    for line in lines:
-        if not line.startswith("|"):
-            break
-        rows.append([cell.strip() for cell in line.strip("|").split("|")])
-    return rows
-
-
-def spans(text: str) -> list[str]:
-    """What is set as code within lines."""
-    return re.findall(r"`([^`]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
-
-
-def commands(group: click.Group = cli, prefix: str = "") -> Iterator[tuple[str, click.Command]]:
-    """Every command that does something, by its full name."""
-    for name, command in group.commands.items():
-        if isinstance(command, click.Group):
-            yield from commands(command, f"{prefix}{name} ")
-        else:
-            yield prefix + name, command
-
-
-def options(command: click.Command) -> set[str]:
-    """A command's options, without those that all have."""
-    return {name for part in command.params if isinstance(part, click.Option) for name in part.opts} - {
-        "--json"
-    }
-
-
-COMMANDS = dict(commands())
 
 
 # --- commands --------------------------------------------------------------------------------------
@@ -90,8 +47,9 @@ def test_every_command_has_its_shape_in_the_reference() -> None:
         name for name, command in COMMANDS.items() if any(p.name == "as_json" for p in command.params)
     }
     assert sorted(shown) == sorted(speaking)
-    assert "all but `demo` and `up`" in README
-    assert set(COMMANDS) - speaking == {"demo", "up"}
+    silent = re.search(r"With `--json` \(all but ([^)]+)\)", README)
+    assert silent
+    assert set(COMMANDS) - speaking == set(spans(silent[1]))
 
 
 def test_commands_that_pages_call_exist() -> None:
@@ -103,38 +61,6 @@ def test_commands_that_pages_call_exist() -> None:
     assert called <= {name.split()[0] for name in COMMANDS}
 
 
-# --- settings --------------------------------------------------------------------------------------
-
-
-def test_every_setting_is_in_the_readme_with_its_default() -> None:
-    """No variable is missing or left over; an empty cell means that it is not set."""
-    shown: dict[str, str | None] = {}
-    for names, defaults, _ in table(README, "variable"):
-        variables, values = spans(names), spans(defaults)
-        assert len(values) in (0, len(variables)), names
-        shown |= dict(zip(variables, values or [None] * len(variables), strict=True))
-    plain = {name: _text(value) for name, value in Settings(_env_file=None).model_dump().items()}  # type: ignore[call-arg]
-    assert shown == {name.upper(): value for name, value in plain.items()}
-
-
-def _text(value: Any) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return str(value).lower()
-    return (
-        f"{value:g}" if isinstance(value, float) else str(getattr(value, "get_secret_value", lambda: value)())
-    )
-
-
-def test_no_page_names_a_setting_that_there_is_not() -> None:
-    """Whatever looks like a variable is one."""
-    known = {name.upper() for name in Settings.model_fields} | NOT_SETTINGS
-    for path in PAGES:
-        named = set(re.findall(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b", path.read_text()))
-        assert named <= known, path.name
-
-
 # --- Python ----------------------------------------------------------------------------------------
 
 
@@ -142,7 +68,7 @@ def test_what_pages_import_is_there() -> None:
     """Each ``from … import …`` and each dotted name of ours in a page can be resolved."""
     for path in ALL_PAGES:
         page = path.read_text()
-        for block in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
+        for block in blocks(page, "python"):
             for node in ast.walk(ast.parse(block)):
                 if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pipeline"):
                     for alias in node.names:
@@ -177,11 +103,11 @@ def test_every_call_is_in_the_reference(module: Any) -> None:
 
 def test_every_error_that_pages_name_exists() -> None:
     """Names of classes are those of `pipeline.errors`, or Python's, Dramatiq's and the old service's."""
-    others = {"TimeoutError", "ResultMissing", "CredentialRegistry"}
-    others |= {span for cell, _ in table(README, "there") for span in spans(cell)}
+    others = {"TimeoutError", "ValueError", "ResultMissing", "CredentialRegistry"}
+    others |= {span for cell, _ in table(FROM_BULLMQ, "there") for span in spans(cell)}
     for path in PAGES:
         named = {span for span in spans(path.read_text()) if re.fullmatch(r"(?:[A-Z][a-z]+){2,}", span)}
-        assert {name for name in named - others if not hasattr(errors, name)} == set(), path.name
+        assert {name for name in named - others if not hasattr(errors, name)} == set(), name_of(path)
 
 
 # --- shapes ----------------------------------------------------------------------------------------
@@ -189,7 +115,7 @@ def test_every_error_that_pages_name_exists() -> None:
 
 def test_the_status_is_shown_with_all_its_keys(blockchain_queue: Any) -> None:
     """As a real one has them, and in that order."""
-    [example] = (json.loads(block) for block in re.findall(r"```json\n(.*?)```", REFERENCE, flags=re.DOTALL))
+    [example] = (json.loads(block) for block in blocks(REFERENCE, "json"))
     credentials.issue("diploma-1", {"name": "Ada Lovelace", "degree": "BSc"})
     [real] = blockchain_queue.run()
     assert list(example) == list(real)
@@ -228,10 +154,10 @@ def test_every_actor_is_explained() -> None:
 # --- links -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", ALL_PAGES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", ALL_PAGES, ids=name_of)
 def test_links_lead_somewhere(path: Path) -> None:
     """Files are there, and so are the headings that are linked to."""
-    for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text()):
+    for target in re.findall(r"\]\(([^)\s]+)\)", without_blocks(path.read_text())):
         if target.startswith("https://"):
             continue
         file, _, anchor = target.partition("#")
@@ -240,7 +166,12 @@ def test_links_lead_somewhere(path: Path) -> None:
         assert not anchor or anchor in anchors(found), target
 
 
+def without_blocks(page: str) -> str:
+    """In code, brackets are no links, and a comment is no heading."""
+    return re.sub(r"^ *```.*?^ *```", "", page, flags=re.DOTALL | re.MULTILINE)
+
+
 def anchors(path: Path) -> set[str]:
     """What the headings of a page are called in links (GitHub's rule)."""
-    headings = re.findall(r"^#+ (.*)$", path.read_text(), flags=re.MULTILINE)
+    headings = re.findall(r"^#+ (.*)$", without_blocks(path.read_text()), flags=re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
