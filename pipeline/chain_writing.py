@@ -121,7 +121,7 @@ def _first_free_nonce(chain: ChainClient) -> int:
     if ours is not None and pending > ours:
         error = NonceConflict(
             f"nonces {ours} to {pending - 1} of {chain.signer_address} were used by transactions that are "
-            "not ours: somebody else has the key"
+            "not ours: somebody else has the key, or the database was restored from a backup"
         )
         subject = incidents.of_signer(chain.chain_id, chain.signer_address)
         incidents.report(error, subject=subject, level="fatal", over=True)

@@ -166,7 +166,7 @@ def _nonce_used(slot: Slot, view: View) -> None:
         return
     error = NonceConflict(
         f"nonce {slot.nonce} of {slot.signer} was used by a transaction that is not ours: "
-        "somebody else has the key"
+        "somebody else has the key, or the database was restored from a backup"
     )
     # First: a process that dies here has recorded it, and the next sweep does the rest.
     incidents.report(error, subject=sending.account(slot), level="fatal", over=True)
