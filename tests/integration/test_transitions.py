@@ -12,9 +12,9 @@ import pipeline.actors  # noqa: F401 - events and messages go through the broker
 from pipeline import completion, deadletters, events, replaying, retention
 from pipeline.credentials import sync
 from pipeline.database import database
-from pipeline.ledger import batches, control, finality, nonces, transactions, verification
+from pipeline.ledger import batches, control, dead_letters, finality, nonces, transactions, verification
 from pipeline.ledger.finality import Place
-from pipeline.models import Batch, Write
+from pipeline.models import Batch, State, Write
 from tests.issuer import document
 from tests.ledger import (
     ACCOUNT,
@@ -29,6 +29,8 @@ from tests.ledger import (
     sign,
     verified,
 )
+
+pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
 LOGGER = "pipeline.transitions"
 
@@ -133,12 +135,17 @@ def test_what_people_do(log: pytest.LogCaptureFixture) -> None:
 
 
 def test_handed_in(log: pytest.LogCaptureFixture) -> None:
-    """New ones are queued; the same again is the same job, and no step."""
+    """New ones are queued; the same again is the same job, and a step only where that had failed."""
     one = [{"credential_id": "c", "document": document(1)}]
     for _ in range(2):
         sync(one)
     [line] = steps(log)
     assert (line["event"], of_job(line)) == ("queued", (Write.get().job_id, "c"))
+    dead_letters.bury([Write.get().id], UNREACHABLE, state=State.QUEUED, stage="a stage")
+    sync(one)
+    gone, again = steps(log)
+    assert (gone["event"], again["event"], again["reason"]) == ("failed", "queued", "queued again")
+    assert of_job(gone) == of_job(again) == of_job(line)
 
 
 def test_what_is_rolled_back_is_not_told(log: pytest.LogCaptureFixture) -> None:
@@ -159,16 +166,15 @@ def test_what_is_rolled_back_is_not_told(log: pytest.LogCaptureFixture) -> None:
     assert Write.get_or_none(Write.id == rows.write_id) is None
 
 
-@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 @pytest.mark.parametrize("level", [logging.INFO, logging.DEBUG])
 def test_many(log: pytest.LogCaptureFixture, level: int) -> None:
-    """A thousand that go together are a line a step with their count; at DEBUG a line each besides."""
+    """Hundreds that go together are a line a step with their count; at DEBUG a line each besides."""
     log.set_level(level, "pipeline")
-    credentials = [{"credential_id": f"c{number}", "document": document(number)} for number in range(1000)]
+    credentials = [{"credential_id": f"c{number}", "document": document(number)} for number in range(600)]
     sync(credentials)
     write_ids = [row.id for row in Write.select(Write.id)]
     verification.begin(write_ids)
-    [batch_id] = verification.join(write_ids, [], lane="normal", max_size=1000, linger_seconds=0)
+    [batch_id] = verification.join(write_ids, [], lane="normal", max_size=600, linger_seconds=0)
     stored = batches.submit(batch_id, ACCOUNT, nonce_floor=0, sign=sign)
     assert stored is not None
     transactions.record_mined(stored.id, MINED)
@@ -176,16 +182,16 @@ def test_many(log: pytest.LogCaptureFixture, level: int) -> None:
     completion.complete(batch_id)
     lines = steps(log)
     sums = [(line["event"], line["count"]) for line in lines if line["levelno"] == logging.INFO]
-    # Events are stored 500 to a row, and what the sweep publishes, a row at a time.
+    # Events are stored 500 jobs to a row.
     assert sums == [
-        *((event, 1000) for event in ("queued", "verified", "written", "mined")),
-        *[("completed", 500)] * 2,
+        *((event, 600) for event in ("queued", "verified", "written", "mined")),
+        *(("completed", 500), ("completed", 100)),
     ]
     each = Counter(line["event"] for line in lines if line["levelno"] == logging.DEBUG)
     expected = (
         {}
         if level == logging.INFO
-        else dict.fromkeys(("queued", "verified", "written", "mined", "completed"), 1000)
+        else dict.fromkeys(("queued", "verified", "written", "mined", "completed"), 600)
     )
     assert each == expected
 
