@@ -25,7 +25,8 @@ Line = dict[str, Any]
 
 def lines_of(workers: Workers, credential_id: str) -> list[Line]:
     """The steps of a credential, as machines read them."""
-    found = [json.loads(line) for line in workers.log().splitlines() if line.startswith("{")]
+    whole = re.findall(r"^\{.*\}$", workers.log(), flags=re.MULTILINE)  # the last may be half written
+    found = [json.loads(line) for line in whole]
     steps = [line for line in found if line["logger"] == "pipeline.transitions"]
     return [line for line in steps if line["credential_id"] == credential_id]
 
