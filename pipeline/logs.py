@@ -32,6 +32,8 @@ FIELDS = (
 STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 #: Controls (C0, DEL, C1), line separators and the marks that turn the reading direction.
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+#: At DEBUG these log each statement with its values: documents, salts and tokens of sessions.
+TALKATIVE = ("peewee",)
 #: Values that read well without quotes.
 PLAIN = re.compile(r"[^\s\"'=]+")
 #: Shorter ones are not masked, as that would garble texts: passwords, and parts of an RPC URL.
@@ -151,6 +153,8 @@ def configure_logging(settings: Settings) -> None:
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(settings.log_level)
+    for name in TALKATIVE:
+        logging.getLogger(name).setLevel(logging.INFO)
 
 
 def escape(text: str) -> str:
