@@ -106,6 +106,7 @@ ROWS: dict[str, dict[str, Any]] = {
         "expires_at": 2.5,
     },
     "leases": {"name": "settle", "holder": "h", "expires_at": 9.5},
+    "samples": {"minute": 1_700_000_040, "completed": 3, "failed": 1, "latency_p50_seconds": 1.5},
     "control": {"name": "paused", "value": "true", "updated_at": 8.5},
 }
 

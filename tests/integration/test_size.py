@@ -1,4 +1,4 @@
-"""Promise: with a million rows a status takes 5 ms, counts 50 ms; no sweep and no list reads a big table.
+"""Promise: with a million rows a status takes 5 ms, counts 50 ms, a scrape 200 ms; nothing reads a big table.
 
 On PostgreSQL; with ``--full-size`` a million writes, otherwise 50,000 and the same bounds: what an
 index finds costs the same in both.
@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from statistics import median
 from typing import Any
 from uuid import uuid4
@@ -26,19 +27,24 @@ from pipeline.dashboard.data.search import search
 from pipeline.dashboard.data.signer import signers
 from pipeline.dashboard.data.why import pause
 from pipeline.database import database
+from pipeline.embedded.dashboard import DashboardServer
 from pipeline.embedded.postgres import PostgresServer
 from pipeline.ledger import (
     batches,
     counts,
     dead_letters,
     finality,
+    history,
     nonces,
     recovery,
     retention,
     trees,
     verification,
 )
+from pipeline.metrics import exposition
 from pipeline.models import State, Tree, Write
+from pipeline.settings import get_settings
+from tests.browsing import Browser
 from tests.databases import use_url
 from tests.filling import Kind, fill, fill_kind
 from tests.ledger import ACCOUNT, anchored, queue
@@ -53,12 +59,20 @@ ROW_MS = 0.6
 #: What other tests may take of it; what scans a table takes more.
 ALLOWANCE = 4
 STATUS_MS = 5.0
+SCRAPE_MS = 200.0
 COUNTS_MS = 50.0
 #: A page of 100 without what comes before it, and that for each 1,000 rows.
 PAGE_MS = 50.0
 PASSED_OVER_MS = 0.3
 #: 5,000 rows that are sent again: 50 µs each.
 CLAIM_MS = 600.0
+#: A page of the dashboard, or a scrape of its metrics, over HTTP.
+HTTP_MS = 200.0
+PAGES = (
+    "/", "/jobs", *(f"/jobs?state={state}" for state in status.LISTS), "/search?q=completed-1",
+    "/search?q=" + "ab" * 32, "/credential?id=verified-7", "/batches", "/signer", "/dead-letters", "/audit",
+    "/metrics", "/api/stats", "/api/history?hours=24",
+)  # fmt: skip
 #: A batch of 1,000 that a reorg takes away.
 REORG_MS = 1000.0
 
@@ -221,6 +235,8 @@ SWEEPS: dict[str, Callable[[], object]] = {
     "no lost batches": lambda: recovery.claim_batches(recovery.WAITING, sent_before=0),
     "settled batches": lambda: recovery.claim_batches(recovery.SETTLED, sent_before=time.time()),
     "compact": counts.compact,
+    "a minute's row": lambda: history.record(time.time()),
+    "rates": history.rates,
     "purge": lambda: next(retention.purge_completed(finished_before=time.time(), keep_newest=0)),
     "purge failed": lambda: next(retention.purge_failed(finished_before=time.time())),
 }
@@ -272,6 +288,35 @@ def test_no_page_reads_a_big_table(filled: Made, milliseconds: Callable[..., flo
     unled = [partial(jobs.page, None), data_batches.page, data_letters.counts]
     for page in (*pages, *unled, partial(data_letters.page, stage="chain_write")):
         assert milliseconds(lambda _, page=page: page(), 5) <= PAGE_MS
+
+
+def test_the_whole_pages(
+    filled: Made,
+    milliseconds: Callable[..., float],
+    redis_url: str,
+    worker_environment: Callable[..., dict[str, str]],
+    new_directory: Callable[[str], Path],
+) -> None:
+    """As a browser gets them."""
+    url = get_settings().database_url.get_secret_value()
+    variables = worker_environment(database_url=url, redis_url=redis_url)
+    with DashboardServer(new_directory("dashboard"), environment=variables) as server:
+        browser = Browser(server.url)
+        for path in (*PAGES, f"/batches/{Write.get(Write.credential_id == 'verified-1').batch_id}"):
+            assert browser.get(path).status_code == 200, path
+            taken = milliseconds(lambda _, path=path: browser.get(path), 5)
+            assert taken <= HTTP_MS, f"{path}: {taken:.0f} ms"
+
+
+def test_a_scrape(
+    filled: Made, milliseconds: Callable[..., float], redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that ``/metrics`` asks of SQL, and the rest of it."""
+    monkeypatch.setenv("REDIS_URL", redis_url)
+    get_settings.cache_clear()
+    assert scanned(lambda: exposition.render()) == []
+    assert milliseconds(lambda _: exposition.render(), 10) <= SCRAPE_MS
+    assert f'pipeline_jobs{{state="waiting"}} {filled["waiting"]}.0'.encode() in exposition.render()[0]
 
 
 def test_lost_rows_are_sent_again(filled: Made, milliseconds: Callable[..., float]) -> None:
