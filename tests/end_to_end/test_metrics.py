@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
+from pipeline.broker import broker
 from pipeline.embedded.workers import Workers
+from pipeline.ledger import control
 from pipeline.metrics import exposition
 from pipeline.metrics.catalogue import STAGES
 from pipeline.models import Credential, Write
@@ -52,6 +55,13 @@ def test_two_processes_and_a_kill(client: Any, start: Callable[..., Workers], an
     body = exposition.render()[0].decode()
     canaries = ("CANARY", str(variables["blockchain_private_key"]).removeprefix("0x"), "c77", "Holder")
     assert [canary for canary in canaries if canary in body] == []
+    assert control.read(control.SCHEDULER_SEEN) is None, (
+        "the ticker's sweeps and others' messages do not count"
+    )
+    message = broker.get_actor("purge").message_with_options(scheduled_at=datetime.now(UTC).isoformat())
+    broker.enqueue(message)
+    until(lambda: control.read(control.SCHEDULER_SEEN) is not None, seconds=10, what="it is noted")
+    until(lambda: control.read(control.LAST_PURGE) is not None, seconds=10, what="what was purged")
     workers.terminate()
     workers.wait(30)
     assert scrape()["pipeline_worker_processes"] <= 2, "those that ended have said so"
