@@ -11,7 +11,9 @@
 * `erasure`        document and salts go for good
 * `journal`        what rows do not tell: failed attempts, reorgs, who replayed
 * `outbox`         events that are not published yet
-* `counts`         how many writes are in each state
+* `counts`         how many writes are in each state; `states` says which those are
+* `gauges`, `history`   what is so now, and what was in each minute
+* `tallies`        what is counted for the metrics, once it is committed
 * `leases`, `control`   who runs a sweep; pause and other switches
 
 Every transition is a guarded update: ``UPDATE … WHERE id = ? AND state = ?``. Row count 0
