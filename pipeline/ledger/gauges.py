@@ -18,6 +18,7 @@ from pipeline.models import (
     Control,
     DeadLetter,
     Incident,
+    Signer,
     Transaction,
     TransactionState,
     Write,
@@ -95,3 +96,15 @@ def seen_block(chain_id: int) -> tuple[int, float] | None:
     mine: Any = (Chain.chain_id == chain_id) & Chain.seen_time.is_null(False)
     found = rows(Chain.select(Chain.seen_number, Chain.seen_time).where(mine))
     return found[0] if found else None
+
+
+@reading
+def balance(chain_id: int) -> tuple[int, float] | None:
+    """What the signer owns that a node was asked about last, in wei, and when that was; None before that.
+
+    After a rotation that is the new key: nobody asks about the old one any more.
+    """
+    mine: Any = (Signer.chain_id == chain_id) & Signer.balance_at.is_null(False)
+    query = Signer.select(Signer.balance_wei, Signer.balance_at).where(mine)
+    found = rows(query.order_by(Signer.balance_at.desc()).limit(1))
+    return (int(found[0][0]), found[0][1]) if found else None

@@ -137,6 +137,8 @@ SETTLE_LAG = Gauge(
 )
 HEAD_NUMBER = Gauge("pipeline_head_block_number", "The newest block up to which a sweep has looked")
 HEAD_AGE = Gauge("pipeline_head_age_seconds", "Seconds since the time that this block names")
+BALANCE = Gauge("pipeline_signer_balance_wei", "What the signer owns, in wei, as a node last said")
+BALANCE_AT = Gauge("pipeline_signer_balance_timestamp_seconds", "When that was")
 OPEN_LETTERS = Gauge("pipeline_dead_letters_open", "Dead letters that nobody has replayed or discarded")
 INCIDENTS = Gauge("pipeline_incidents_open", "Incidents that are not over, by error", ("error",))
 PAUSED = Gauge("pipeline_paused", "1 while an operator has paused chain writing")

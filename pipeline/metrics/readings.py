@@ -102,3 +102,11 @@ def _of_chain() -> Iterator[Reading]:
     if seen is not None:
         yield _one(catalogue.HEAD_NUMBER, seen[0])
         yield _one(catalogue.HEAD_AGE, max(0.0, time.time() - seen[1]))
+    yield from _of_signer(chain_id)
+
+
+def _of_signer(chain_id: int | None) -> Iterator[Reading]:
+    balance = gauges.balance(chain_id) if chain_id is not None else None
+    if balance is not None:
+        yield _one(catalogue.BALANCE, balance[0])
+        yield _one(catalogue.BALANCE_AT, balance[1])

@@ -13,11 +13,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from pipeline.database import database
 from pipeline.embedded.valkey import ValkeyServer
 from pipeline.errors import HashMismatch, InsufficientFunds, NodeUnreachable
-from pipeline.ledger import batches, chains, control, finality, incidents, tallies, verification
+from pipeline.ledger import batches, chains, control, finality, incidents, nonces, tallies, verification
 from pipeline.metrics import catalogue, exposition, recorder, shared
-from pipeline.models import Batch, DeadLetter, Write
+from pipeline.models import Batch, DeadLetter, Signer, Write
 from tests.databases import on_sqlite
-from tests.ledger import FAILING, confirmed, failed, queued, verified, written
+from tests.ledger import ACCOUNT, FAILING, confirmed, failed, queued, verified, written
 
 #: By series: its name and its labels.
 Values = dict[str, float]
@@ -78,8 +78,8 @@ def test_what_sql_knows(client: Any) -> None:
     assert found["pipeline_up{server=database}"] == found["pipeline_up{server=redis}"] == 1
 
 
-def test_the_newest_block(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its number, and how old it is, as a sweep has last seen it: no node is asked."""
+def test_what_was_seen_of_the_chain(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its number, its age, and the balance of the key in use, as sweeps have seen them: no node is asked."""
     assert "pipeline_head_age_seconds" not in scrape()
     monkeypatch.setenv("BLOCKCHAIN_CHAIN_ID", "31337")
     client.shutdown_blockchain_queue()
@@ -92,6 +92,14 @@ def test_the_newest_block(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     found = scrape()
     assert found["pipeline_head_block_number"] == 7
     assert found["pipeline_head_age_seconds"] == pytest.approx(90, abs=20)
+    assert "pipeline_signer_balance_wei" not in found
+    written()
+    earlier = nonces.lock_signer(31337, "0xearlier", 0)
+    for signer, wei, at in ((ACCOUNT.signer, str(5 * 10**20), 20.5), (earlier.address, "1", 10.5)):
+        Signer.update(balance_wei=wei, balance_at=at).where(Signer.address == signer).execute()
+    found = scrape()
+    assert found["pipeline_signer_balance_wei"] == 5e20
+    assert found["pipeline_signer_balance_timestamp_seconds"] == 20.5
 
 
 def deliver(redis_url: str) -> None:
