@@ -23,6 +23,9 @@ COOKIE = "credential_pipeline_session"
 #: The field of a form, and the header of a script, that hold the CSRF token.
 CSRF_FIELD, CSRF_HEADER = "csrf_token", "x-csrf-token"
 
+#: What a proxy adds to a request that is not its own.
+FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto")
+
 #: Host names by which a server without passwords may be called: any other is a foreign page's trick.
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
@@ -116,6 +119,11 @@ class Access:
 def address_of(request: Request) -> str:
     """Where the request comes from, as the nearest trusted proxy tells."""
     return request.client.host if request.client else "unknown"
+
+
+def is_forwarded(request: Request) -> bool:
+    """Whether a proxy says that it asks for somebody else."""
+    return any(name in request.headers for name in FORWARDED)
 
 
 def is_loopback_host(request: Request) -> bool:

@@ -26,7 +26,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from pipeline.dashboard import actions, api, log_in, pages
-from pipeline.dashboard.access import CSRF_FIELD, CSRF_HEADER, Access, LogInRefused, Visitor
+from pipeline.dashboard.access import CSRF_FIELD, CSRF_HEADER, Access, LogInRefused, Visitor, is_forwarded
 from pipeline.dashboard.guard import Guard
 from pipeline.dashboard.passwords import PasswordFile
 from pipeline.dashboard.visit import NotFound, Visit, page
@@ -55,6 +55,8 @@ class Entry:
     machine: bool = False
     #: Nobody has to log in.
     public: bool = False
+    #: Nor who asks without a proxy in between.
+    direct: bool = False
 
     def get(self, path: str, handler: Handler) -> Route:
         """A page that shows something."""
@@ -89,7 +91,7 @@ def create_app(settings: Settings, *, loopback: bool) -> Starlette:
     people = Entry(access, threads)
     machines = Entry(access, threads, machine=True)
     door = Entry(access, threads, public=True)
-    watchers = Entry(access, probes, machine=True, public=loopback)
+    watchers = Entry(access, probes, machine=True, direct=loopback)
     alive = Entry(access, probes, machine=True, public=True)
     return Starlette(
         routes=[
@@ -115,7 +117,7 @@ def _answer(
     visitor = None
     try:
         visitor = entry.access.visitor(request, basic=entry.machine)
-        if visitor is None and not entry.public:
+        if visitor is None and not (entry.public or (entry.direct and not is_forwarded(request))):
             return _to_log_in(entry, request)
         if changes and (refusal := _refusal(visitor, request, form)):
             return _failed(entry, request, visitor, 403, refusal)

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pipeline.dashboard.access import is_loopback_host
+from pipeline.dashboard.access import is_forwarded, is_loopback_host
 
 #: No inline script or style, nothing of another origin, no frame around us.
 CONTENT_SECURITY_POLICY = "; ".join(
@@ -74,7 +74,7 @@ class Guard:
             await PlainTextResponse("Too long.\n", 413)(scope, receive, send_with_headers)
 
     def _refusal(self, request: Request) -> PlainTextResponse | None:
-        if self._loopback_names_only and not is_loopback_host(request):
+        if self._loopback_names_only and (not is_loopback_host(request) or is_forwarded(request)):
             return PlainTextResponse("Without a password file this page is for localhost alone.\n", 403)
         length = request.headers.get("content-length", "0")
         if not length.isdecimal() or len(length) > 12 or int(length) > MAX_BODY_BYTES:

@@ -155,9 +155,11 @@ def test_machines_use_basic(guarded_dashboard: Browser) -> None:
 
 
 def test_what_needs_no_log_in_on_loopback(guarded_dashboard: Browser) -> None:
-    """Metrics and probes."""
+    """Metrics and probes; metrics not for somebody behind a proxy on this machine."""
     for path in ("/metrics", "/healthz", "/readyz"):
         assert guarded_dashboard.get(path).status_code == 200
+    for header in ("X-Forwarded-For", "X-Forwarded-Proto", "Forwarded"):
+        assert guarded_dashboard.get("/metrics", headers={header: "https"}).status_code == 401
 
 
 def test_every_answer_is_guarded(open_dashboard: Browser) -> None:
@@ -180,6 +182,7 @@ def test_without_passwords_only_localhost_is_answered(open_dashboard: Browser) -
         assert open_dashboard.get("/", headers={"Host": host}).status_code == 403
     for host in ("localhost:8000", "[::1]:8000", "127.0.0.1"):
         assert open_dashboard.get("/", headers={"Host": host}).status_code == 200
+    assert open_dashboard.get("/", headers={"X-Forwarded-For": "10.0.0.7"}).status_code == 403
 
 
 def test_without_passwords_a_token_is_needed_too(open_dashboard: Browser) -> None:
