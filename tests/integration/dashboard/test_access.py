@@ -6,8 +6,6 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from pipeline.dashboard.passwords import store, with_user, without_user
 from pipeline.embedded.dashboard import DashboardServer
 from pipeline.ledger import control
@@ -69,10 +67,10 @@ def test_the_cookie_is_secure_behind_tls(guarded_dashboard: Browser) -> None:
     assert "; Secure" in answer.headers["set-cookie"]
 
 
-@pytest.mark.parametrize("target", ["//evil.example", "https://evil.example", "/\\evil.example", "/\t/x"])
-def test_the_log_in_leads_to_no_other_site(guarded_dashboard: Browser, target: str) -> None:
+def test_the_log_in_leads_to_no_other_site(guarded_dashboard: Browser) -> None:
     """Whatever the link says that led here."""
-    assert guarded_dashboard.log_in("ann", PASSWORD, next=target).headers["location"] == "/"
+    for target in ("//evil.example", "https://evil.example", "/\\evil.example", "/\t/x", ""):
+        assert guarded_dashboard.log_in("ann", PASSWORD, next=target).headers["location"] == "/"
 
 
 def test_tries_are_limited(guarded_dashboard: Browser) -> None:
