@@ -93,7 +93,7 @@ def rates(now: float | None = None) -> dict[str, dict[str, float]]:
     until = time.time() if now is None else now
     found = {minutes: _ended_since(until - minutes * MINUTE_SECONDS, until) for minutes in WINDOWS_MINUTES}
     return {
-        name: {str(minutes): ended[place] / minutes for minutes, ended in found.items()}
+        name: {str(minutes): round(ended[place] / minutes, 3) for minutes, ended in found.items()}
         for place, name in enumerate(("completed_per_minute", "failed_per_minute"))
     }
 
