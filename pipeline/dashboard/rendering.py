@@ -110,7 +110,7 @@ def gwei(wei: int | str | None) -> str:
 
 
 def _digits(value: Decimal) -> str:
-    return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.1f}".replace(",", "\u202f")
+    return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}".replace(",", "\u202f")
 
 
 def short(text: str | None, *, keep: int = 6) -> str:

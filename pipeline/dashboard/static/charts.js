@@ -40,7 +40,7 @@
       legend: { live: false },
       cursor: { drag: { x: false, y: false } },
       scales: { x: { time: true, range: () => [Date.now() / 1000 - hours * 3600, Date.now() / 1000] }, y: { range: (u, low, high) => [0, Math.max(high * 1.1, 1)] } },
-      axes: [{ ...axis, space: 70, values: (u, ticks) => ticks.map(clock) }, { ...axis, size: 44, values: (u, ticks) => ticks.map(short) }],
+      axes: [{ ...axis, size: 28, space: 70, values: (u, ticks) => ticks.map(clock) }, { ...axis, size: 44, values: (u, ticks) => ticks.map(short) }],
       series: [{}, ...lines.map(([, label, tone]) => ({ label, stroke: color(tone), width: 2, points: { show: hours === 1, size: 5 } }))],
     };
   }
