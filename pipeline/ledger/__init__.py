@@ -14,7 +14,10 @@
 * `counts`         how many writes are in each state; `states` says which those are
 * `gauges`, `history`   what is so now, and what was in each minute
 * `tallies`        what is counted for the metrics, once it is committed
+* `steps`          what is logged of a batch's members, once it is committed
+* `incidents`, `funds`   what operators have to know; what the signer has, and spends in a day
 * `leases`, `control`   who runs a sweep; pause and other switches
+* `sessions`       who is logged in to the dashboard, and who tried in vain
 
 Every transition is a guarded update: ``UPDATE … WHERE id = ? AND state = ?``. Row count 0
 means that somebody else did it. Locks are taken in the order signer, batch, writes, credentials.
