@@ -107,8 +107,10 @@ def batches(visit: Visit) -> Response:
 def batch(visit: Visit) -> Response:
     """One batch, its transactions and its credentials."""
     batch_id = visit.request.path_params["batch_id"]
+    if not batch_id.isdecimal() or len(batch_id) > 19:  # more digits than a row's id has
+        raise NotFound("There is no such batch.")
     try:
-        found = batch_rows.detail(batch_id, before=visit.asked("before"), after=visit.asked("after"))
+        found = batch_rows.detail(int(batch_id), before=visit.asked("before"), after=visit.asked("after"))
     except LookupError as exc:
         raise NotFound(f"There is no batch {batch_id}.") from exc
     return page(
@@ -142,7 +144,7 @@ ROUTES = {
     "/search": search,
     "/credential": credential,
     "/batches": batches,
-    "/batches/{batch_id:int}": batch,
+    "/batches/{batch_id}": batch,
     "/signer": signer,
     "/dead-letters": dead_letters,
     "/audit": audit,

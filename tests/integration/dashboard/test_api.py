@@ -31,6 +31,14 @@ def test_status_and_lists(open_dashboard: Browser) -> None:
     assert open_dashboard.get("/api/stats").json() == stats()
 
 
+def test_a_batch_that_is_none(open_dashboard: Browser) -> None:
+    """404, also for a number that Python would not even read."""
+    for batch_id in ("0", "-1", "1.5", "x", "9" * 19, "9" * 5000):
+        answer = open_dashboard.get(f"/batches/{batch_id}")
+        assert answer.status_code == 404
+        assert "content-security-policy" in answer.headers
+
+
 def test_wrong_questions(open_dashboard: Browser) -> None:
     """400, and what is wrong."""
     for wrong in ("", "state=", "state=x", "start=-1", "start=9&end=1", "end=9999", "end=x"):
