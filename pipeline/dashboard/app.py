@@ -116,7 +116,8 @@ def _answer(
     drop_broken_connection()
     visitor = None
     try:
-        visitor = entry.access.visitor(request, basic=entry.machine)
+        if not (entry.machine and entry.public):  # a probe's answer hangs on nobody's password
+            visitor = entry.access.visitor(request, basic=entry.machine)
         if visitor is None and not (entry.public or (entry.direct and not is_forwarded(request))):
             return _to_log_in(entry, request)
         if changes and (refusal := _refusal(visitor, request, form)):

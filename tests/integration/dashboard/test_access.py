@@ -160,6 +160,16 @@ def test_what_needs_no_log_in_on_loopback(guarded_dashboard: Browser) -> None:
         assert guarded_dashboard.get("/metrics", headers={header: "https"}).status_code == 401
 
 
+def test_a_probe_looks_at_no_password(guarded_dashboard: Browser, password_file: Path) -> None:
+    """Nobody guesses passwords there, and no database and no file is needed to say that this lives."""
+    for path in ("/healthz", "/readyz"):
+        for _ in range(6):
+            assert guarded_dashboard.get(path, auth=("ann", "wrong")).status_code == 200
+    assert not [event for _, event, _ in acts() if event == "log-in refused"]
+    password_file.unlink()
+    assert guarded_dashboard.get("/healthz", auth=("ann", "wrong")).status_code == 200
+
+
 def test_every_answer_is_guarded(open_dashboard: Browser) -> None:
     """Headers on pages, files, errors and refusals; nothing but files is kept."""
     for path in ("/", "/static/app.css", "/healthz", "/no-such-page", "/credential?id=none"):
