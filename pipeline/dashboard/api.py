@@ -45,8 +45,11 @@ def jobs(visit: Visit) -> Response:
 
 def job(visit: Visit) -> Response:
     """The status of a credential's newest write."""
+    credential_id = visit.request.path_params["credential_id"]
+    if "\0" in credential_id:  # no database has it, and PostgreSQL takes none to look for
+        return JSONResponse({"error": "a credential id has no NUL in it"}, 404)
     try:
-        return JSONResponse(status.status_of_credential(visit.request.path_params["credential_id"]))
+        return JSONResponse(status.status_of_credential(credential_id))
     except UnknownCredential as exc:
         return JSONResponse({"error": exc.message}, 404)
 

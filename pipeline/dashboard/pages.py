@@ -128,6 +128,8 @@ def dead_letters(visit: Visit) -> Response:
     """What failed for good."""
     stage, error = visit.asked("stage"), visit.asked("error")
     before, after = visit.asked("before"), visit.asked("after")
+    if "\0" in f"{stage}{error}":  # no database has it, and PostgreSQL takes none to look for
+        raise NotFound("There is no such stage or error.")
     found = letters.page(stage=stage, error=error, before=before, after=after)
     return page(visit, "dead_letters.html", letters=found, kinds=letters.counts(), stage=stage, error=error)
 

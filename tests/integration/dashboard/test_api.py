@@ -31,6 +31,13 @@ def test_status_and_lists(open_dashboard: Browser) -> None:
     assert open_dashboard.get("/api/stats").json() == stats()
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_nul_is_in_no_name(open_dashboard: Browser) -> None:
+    """404, and not that the database was away: PostgreSQL takes no such text."""
+    for path in ("/api/jobs/a%00b", "/credential?id=%00", "/dead-letters?stage=%00&error=a"):
+        assert open_dashboard.get(path).status_code == 404
+
+
 def test_a_batch_that_is_none(open_dashboard: Browser) -> None:
     """404, also for a number that Python would not even read."""
     for batch_id in ("0", "-1", "1.5", "x", "9" * 19, "9" * 5000):
