@@ -52,6 +52,8 @@ def is_loopback(host: str) -> bool:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except OSError as exc:
         raise SettingsError(f"wrong settings: --host: {host}: {exc.strerror}") from exc
+    except UnicodeError as exc:  # IDNA: an empty or a too long label
+        raise SettingsError(f"wrong settings: --host: {host!r} is no name of a host") from exc
     return all(ipaddress.ip_address(str(entry[4][0]).partition("%")[0]).is_loopback for entry in found)
 
 
