@@ -20,7 +20,7 @@ from peewee import PeeweeException
 from redis import RedisError
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -40,6 +40,9 @@ STATIC = Path(__file__).parent / "static"
 
 #: Threads for pages and API, and for what watches this process: a probe must not wait behind a page.
 PAGE_THREADS, PROBE_THREADS = 4, 2
+
+#: A form is on its way no longer than this.
+FORM_SECONDS = 10.0
 
 Handler = Callable[[Visit], Response]
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -69,7 +72,11 @@ class Entry:
 
     def _endpoint(self, handler: Handler, *, changes: bool = False) -> Endpoint:
         async def endpoint(request: Request) -> Response:
-            form = await _form(request) if request.method == "POST" else {}
+            try:
+                async with asyncio.timeout(FORM_SECONDS):
+                    form = await _form(request) if request.method == "POST" else {}
+            except (TimeoutError, ClientDisconnect):
+                return PlainTextResponse("The form did not arrive.\n", 408, {"Connection": "close"})
             work = partial(_answer, self, handler, request, form, changes)
             return await asyncio.get_running_loop().run_in_executor(self.threads, work)
 

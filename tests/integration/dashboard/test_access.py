@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -209,6 +210,19 @@ def test_long_bodies_are_refused(open_dashboard: Browser) -> None:
             "/login", data, headers={"Content-Type": "application/x-www-form-urlencoded"}
         )
         assert answer.status_code == 413
+
+
+def test_a_form_that_does_not_arrive(start_dashboard: Callable[..., DashboardServer]) -> None:
+    """Who stops in the middle of one is not waited for, and who goes away leaves no traceback in the log."""
+    server = start_dashboard()
+    begin = b"POST /login HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n"
+    begin += b"Content-Type: application/x-www-form-urlencoded\r\n\r\nname="
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as waiting:
+        waiting.sendall(begin)
+        with socket.create_connection(("127.0.0.1", server.port)) as gone:
+            gone.sendall(begin)
+        assert b" 408 " in waiting.recv(1000)
+    assert "Traceback" not in server.log_path.read_text()
 
 
 def test_a_readable_password_file_is_refused(
