@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from urllib.parse import quote
 
+import pytest
+
 from pipeline import client as queue
 from pipeline.embedded.dashboard import DashboardServer
 from pipeline.embedded.valkey import ValkeyServer
