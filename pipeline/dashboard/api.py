@@ -9,6 +9,7 @@ from typing import Any
 
 from peewee import PeeweeException
 from redis import RedisError
+from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from pipeline import health, status
@@ -68,8 +69,8 @@ def metrics(visit: Visit) -> Response:
     return Response(body, media_type=content_type)
 
 
-def healthz(visit: Visit) -> Response:
-    """This process lives."""
+async def healthz(request: Request) -> Response:
+    """This process lives: answered by its event loop, whatever its threads wait for."""
     return PlainTextResponse("ok\n")
 
 

@@ -38,7 +38,8 @@ logger = logging.getLogger(__name__)
 
 STATIC = Path(__file__).parent / "static"
 
-#: Threads for pages and API, and for what watches this process: a probe must not wait behind a page.
+#: Threads for pages and API, and for what asks servers on behalf of who watches: they must not wait
+#: behind a page. Whether this process is alive is answered without any, as these may all hang.
 PAGE_THREADS, PROBE_THREADS = 4, 2
 
 #: A form is on its way no longer than this.
@@ -99,15 +100,15 @@ def create_app(settings: Settings, *, loopback: bool) -> Starlette:
     machines = Entry(access, threads, machine=True)
     door = Entry(access, threads, public=True)
     watchers = Entry(access, probes, machine=True, direct=loopback)
-    alive = Entry(access, probes, machine=True, public=True)
+    ready = Entry(access, probes, machine=True, public=True)
     return Starlette(
         routes=[
             *(people.get(path, handler) for path, handler in pages.ROUTES.items()),
             *(people.post(path, handler) for path, handler in actions.ROUTES.items()),
             *(machines.get(path, handler) for path, handler in api.ROUTES.items()),
             watchers.get("/metrics", api.metrics),
-            alive.get("/healthz", api.healthz),
-            alive.get("/readyz", api.readyz),
+            Route("/healthz", api.healthz, methods=["GET"]),
+            ready.get("/readyz", api.readyz),
             *log_in.routes(door),
             Mount("/static", StaticFiles(directory=STATIC), name="static"),
         ],

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
+from contextlib import ExitStack
+from http.client import HTTPConnection
 from urllib.parse import quote
 
 import pytest
@@ -103,6 +106,22 @@ def test_the_database_is_away(
     assert "The database does not answer" in answer.text
     assert browser.get("/readyz").json()["database"] is False
     assert browser.get("/api/stats").status_code == 503
+
+
+def test_alive_while_all_servers_hang(start_dashboard: Callable[..., DashboardServer]) -> None:
+    """Whoever asks for metrics and readiness has to wait; who asks whether it is alive does not."""
+    with socket.create_server(("127.0.0.1", 0)) as hanging, ExitStack() as stack:
+        port = hanging.getsockname()[1]
+        dashboard = start_dashboard(database_url=f"postgresql://nobody@127.0.0.1:{port}/none")
+        for path in ("/readyz", "/metrics", "/readyz", "/metrics"):
+            asking = HTTPConnection("127.0.0.1", dashboard.port)
+            stack.callback(asking.close)
+            asking.request("GET", path)
+        stack.enter_context(hanging.accept()[0])
+        probe = HTTPConnection("127.0.0.1", dashboard.port, timeout=2)
+        stack.callback(probe.close)
+        probe.request("GET", "/healthz")
+        assert probe.getresponse().status == 200
 
 
 def test_a_failed_one_is_replayed_and_discarded_once(open_dashboard: Browser) -> None:
