@@ -64,7 +64,7 @@ COLUMNS = [getattr(Row, name) for name in Sample.__slots__]
 def record(now: float) -> None:
     """Write the rows of the minutes that are over, and delete the oldest; harmless when run twice."""
     last = int(now - GRACE_SECONDS) // MINUTE_SECONDS * MINUTE_SECONDS - MINUTE_SECONDS
-    newest = _newest()
+    newest = _newest(until=last)
     if newest is not None and newest >= last:
         return
     for minute in _missing(newest, last):
@@ -101,7 +101,7 @@ def rates(now: float | None = None) -> dict[str, dict[str, float]]:
 def _ended_since(begin: float, end: float) -> tuple[int, int]:
     """How many were completed, and have failed: whole minutes from their rows, the rest from the index."""
     first = ceil(begin / MINUTE_SECONDS) * MINUTE_SECONDS
-    samples = read(first)
+    samples = [row for row in read(first) if row.minute + MINUTE_SECONDS <= end]
     if not samples:
         return _ended(State.CONFIRMED, begin, end), _ended(State.FAILED, begin, end)
     # Before the first row, and in what is missing between, nobody was there to end anything.
@@ -113,8 +113,9 @@ def _ended_since(begin: float, end: float) -> tuple[int, int]:
 
 
 @reading
-def _newest() -> int | None:
-    newest = rows(Row.select(Row.minute).order_by(Row.minute.desc()).limit(1))
+def _newest(*, until: int) -> int | None:
+    """A clock that was ahead has left later ones: they are not waited for."""
+    newest = rows(Row.select(Row.minute).where(Row.minute <= until).order_by(Row.minute.desc()).limit(1))
     return int(newest[0][0]) if newest else None
 
 

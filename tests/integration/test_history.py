@@ -95,3 +95,14 @@ def test_rates(ledger: str) -> None:
     assert history.rates(now) == expected
     Row.delete().where(Row.minute < BEGIN + 1800).execute()
     assert history.rates(now) == expected, "before the first row as after the last"
+
+
+def test_a_clock_that_was_ahead(ledger: str) -> None:
+    """For one sweep of one machine: the minutes after it are written, and the rates are those of now."""
+    history.record(BEGIN + 63)
+    history.record(BEGIN + 2 * 86_400)
+    Row.update(completed=600).where(Row.minute > BEGIN + 86_400).execute()
+    ended(confirmed(), BEGIN + 130)
+    history.record(BEGIN + 183)
+    assert [row.completed for row in history.read(BEGIN) if row.minute <= BEGIN + 120] == [0, 0, 1]
+    assert history.rates(BEGIN + 185)["completed_per_minute"] == {"1": 1.0, "5": 1 / 5, "60": 1 / 60}
