@@ -44,6 +44,17 @@ SUCCEEDED, RETRIED, FAILED = OUTCOMES = ("succeeded", "retried", "failed")
 #: How a call of a node can end; ``error`` is an answer too, in JSON-RPC's words.
 OK, ERROR, NO_ANSWER = ("ok", "error", "no_answer")
 
+#: What ends attempts for good, by stage. Others come up as they happen, but then a first thousand at once
+#: would be a new series, in which ``increase()`` sees nothing.
+USUAL_ERRORS = {
+    "hash_verify": (
+        "HashMismatch", "InvalidDocument", "InvalidInput", "UnexpectedError", "UnknownCredential",
+        "WorkerKilled",
+    ),
+    "chain_write": ("NodeRejected", "NodeUnreachable", "UnexpectedError", "WorkerKilled"),
+    "settle": ("TransactionReverted",),
+}  # fmt: skip
+
 #: Seconds of work: from one row to a sweep whose node is slow.
 WORK_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
@@ -59,7 +70,10 @@ ATTEMPTS = Counter(
     tuple((stage, outcome) for stage in STAGES for outcome in OUTCOMES),
 )
 DEAD_LETTERS = Counter(
-    "pipeline_dead_letters_total", "Credentials that failed for good, by stage and error", ("stage", "error")
+    "pipeline_dead_letters_total",
+    "Credentials that failed for good, by stage and error",
+    ("stage", "error"),
+    tuple((stage, error) for stage, errors in USUAL_ERRORS.items() for error in errors),
 )
 STAGE_DURATION = Histogram(
     "pipeline_stage_duration_seconds",

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from pipeline.metrics.catalogue import METRICS, Counter, Gauge, Histogram, Metric
+from pipeline import errors
+from pipeline.attempts import UnexpectedError
+from pipeline.metrics.catalogue import METRICS, STAGES, USUAL_ERRORS, Counter, Gauge, Histogram, Metric
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "metrics.md").read_text()
@@ -50,6 +52,13 @@ def test_names_follow_the_conventions() -> None:
         assert all(len(values) == len(metric.labels) for values in metric.known)
         if isinstance(metric, Histogram):
             assert list(metric.buckets) == sorted(set(metric.buckets)) != []
+
+
+def test_usual_errors_exist() -> None:
+    """Those that are shown as 0 before there is any."""
+    for stage, names in USUAL_ERRORS.items():
+        assert stage in STAGES
+        assert {*names} - {*vars(errors)} <= {UnexpectedError.__name__}
 
 
 def base_of(name: str) -> Metric:
