@@ -198,9 +198,11 @@ def _secrets_of(settings: Settings) -> Iterator[str]:
 
 
 def _passwords(url: str) -> Iterator[str]:
-    """A URL's password as written and as meant."""
-    password = urlsplit(url).password or ""
+    """A URL's password as written and as meant, and those in its query (libpq's, redis-py's)."""
+    parts = urlsplit(url)
+    password = parts.password or ""
     yield from (password, unquote(password))
+    yield from (value for name, value in parse_qsl(parts.query) if "password" in name)
 
 
 def _tokens(url: str) -> Iterator[str]:

@@ -57,6 +57,25 @@ def test_console_shows_time_level_logger_message_and_fields() -> None:
     )
 
 
+def test_passwords_in_a_query_are_masked() -> None:
+    """libpq and redis-py take them there as well."""
+    settings = settings_of(
+        database_url="postgresql://db/x?user=u&password=s3cret-a%21&sslpassword=s3cret-b",
+        redis_url="redis://cache:1/0?password=s3cret-c",
+    )
+    assert SecretMask.of(settings)("s3cret-a! s3cret-b s3cret-c db") == "*** *** *** db"
+
+
+def test_statements_are_not_told(root: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
+    """At DEBUG either: their parameters are whole documents."""
+    configure_logging(settings_of(log_level="DEBUG"))
+    logging.getLogger("pipeline.test").debug("told")
+    logging.getLogger("peewee").debug(("INSERT …", ["a document"]))
+    shown = capsys.readouterr().err
+    assert "told" in shown
+    assert "a document" not in shown
+
+
 def test_json_is_one_object_a_line() -> None:
     """A machine finds the ids under their names, with numbers as numbers."""
     line = JsonFormatter(SecretMask()).format(record_of("a\nb", attempt=2, job_id="j", ratio=float("nan")))
