@@ -30,8 +30,8 @@ FIELDS = (
 )  # fmt: skip
 #: Attributes that each record has: what is not among them came through ``extra=``.
 STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
-#: Controls (C0, DEL, C1), line separators and the marks that turn the reading direction.
-UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+#: Controls (C0, DEL, C1), line separators, what has no width, and the marks that turn the reading direction.
+UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 #: At DEBUG these log each statement with its values: documents, salts and tokens of sessions.
 TALKATIVE = ("peewee",)
 #: Values that read well without quotes.

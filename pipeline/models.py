@@ -346,7 +346,7 @@ class Sample(Table):
     latency_p50_seconds = pw.DoubleField(null=True)
     latency_p95_seconds = pw.DoubleField(null=True)
     latency_p99_seconds = pw.DoubleField(null=True)
-    oldest_waiting_seconds = pw.DoubleField(null=True)
+    oldest_pending_seconds = pw.DoubleField(null=True)
     waiting = pw.BigIntegerField(null=True)
     active = pw.BigIntegerField(null=True)
     delayed = pw.BigIntegerField(null=True)
@@ -383,7 +383,6 @@ class Session(Table):
     #: SHA-256 of the token, hex.
     token_hash = pw.TextField(primary_key=True)
     name = pw.TextField()
-    role = pw.TextField()
     #: Says which password it was: with another one in the file, the session is over.
     password_tag = pw.TextField()
     csrf_token = pw.TextField()

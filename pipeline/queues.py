@@ -69,11 +69,6 @@ def _sent_at(body: bytes) -> float:
         return time.time()
 
 
-def living(client: redis.Redis) -> int:
-    """How many processes have spoken to Redis lately: workers, and who has just queued something."""
-    return len(_living(client))
-
-
 def _living(client: redis.Redis) -> set[bytes]:
     alive_since = time.time() * 1000 - HEARTBEAT_TIMEOUT_MS
     found: Any = client.zrangebyscore(f"{NAMESPACE}:__heartbeats__", alive_since, "+inf")

@@ -73,6 +73,8 @@ class Settings(BaseSettings):
 
     #: A line for each user of the dashboard: see `pipeline.dashboard.passwords`.
     dashboard_password_file: Path | None = None
+    #: Addresses of proxies whose X-Forwarded-* headers the dashboard believes, comma separated; ``*``: all.
+    dashboard_trusted_proxies: str = "127.0.0.1,::1"
 
     sentry_dsn: SecretStr | None = None
     sentry_environment: str | None = None

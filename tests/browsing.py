@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from pathlib import Path
 from typing import Any
 
 import requests
@@ -49,3 +50,10 @@ class Browser:
     def close(self) -> None:
         """Close its connections."""
         self._session.close()
+
+
+def users_file(path: Path, *lines: str) -> Path:
+    """A password file with these lines, at ``path``."""
+    path.touch(mode=0o600)
+    path.write_text("".join(line + "\n" for line in lines))
+    return path

@@ -15,14 +15,13 @@ from pipeline.settings import get_settings
 def set_user(name: str, role: str) -> None:
     """Ask for a password and write the user's line, in the place of an earlier one."""
     path = _path()
-    text = _text(path)
-    passwords.store(path, passwords.with_user(text, name, role, _password(name)))
+    line = passwords.line_of(name, role, _password(name))
+    passwords.change(path, lambda text: passwords.with_line(text, line), create=True)
 
 
 def remove_user(name: str) -> None:
     """Take the user's line away; their sessions are over at once."""
-    path = _path()
-    passwords.store(path, passwords.without_user(_text(path), name))
+    passwords.change(_path(), lambda text: passwords.without_user(text, name))
 
 
 def _path() -> Path:
@@ -30,14 +29,6 @@ def _path() -> Path:
     if path is None:
         raise SettingsError("wrong settings: DASHBOARD_PASSWORD_FILE: is required")
     return path
-
-
-def _text(path: Path) -> str:
-    """The file's text, empty when there is none; nothing is written into one that is wrong."""
-    if not path.exists():
-        return ""
-    passwords.PasswordFile(path).users()
-    return path.read_text(encoding="utf-8")
 
 
 def _password(name: str) -> str:

@@ -12,10 +12,11 @@ import binascii
 import hmac
 import secrets
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 from starlette.requests import Request
 
-from pipeline.dashboard.passwords import OPERATOR, PasswordFile, User
+from pipeline.dashboard.passwords import PasswordFile, User
 from pipeline.ledger import sessions
 from pipeline.timeline import person
 
@@ -23,11 +24,11 @@ COOKIE = "credential_pipeline_session"
 #: The field of a form, and the header of a script, that hold the CSRF token.
 CSRF_FIELD, CSRF_HEADER = "csrf_token", "x-csrf-token"
 
+#: So many are kept; there are fewer machines that ask.
+MAX_PRINTS = 100
+
 #: What a proxy adds to a request that is not its own.
 FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto")
-
-#: Host names by which a server without passwords may be called: any other is a foreign page's trick.
-LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
 class LogInRefused(Exception):
@@ -57,6 +58,9 @@ class Access:
 
     def __init__(self, passwords: PasswordFile | None) -> None:
         self._passwords = passwords
+        #: Of passwords that HTTP Basic has brought and that were right.
+        self._prints: set[bytes] = set()
+        self._key = secrets.token_bytes(32)
         self._everybody = Visitor(person(), may_change=True, csrf_token=secrets.token_urlsafe(32))
 
     @property
@@ -74,7 +78,7 @@ class Access:
     def log_in(self, name: str, password: str, *, address: str) -> str:
         """The token of a new session. Raises `LogInRefused`, `SettingsError`."""
         user = self._checked(name, password, address=address)
-        token, _ = sessions.begin(user.name, user.role, user.password_tag, address=address)
+        token, _ = sessions.begin(user.name, user.password_tag, address=address)
         return token
 
     def log_out(self, request: Request) -> None:
@@ -85,7 +89,7 @@ class Access:
         assert self._passwords is not None  # noqa: S101 -- nobody logs in where there are none
         # What somebody typed may be a password in the wrong field: only known names are written down.
         known = name if name in self._passwords.users() else "unknown"
-        if sessions.is_limited(known, address=address):
+        if sessions.is_limited(address):
             raise LogInRefused(limited=True)
         user = self._passwords.check(name, password)
         if user is None:
@@ -101,7 +105,7 @@ class Access:
         user = self._passwords.users().get(str(session.name))
         if user is None or user.password_tag != session.password_tag:
             return None
-        return Visitor(user.name, user.role == OPERATOR, str(session.csrf_token))
+        return Visitor(user.name, user.may_change, str(session.csrf_token))
 
     def _by_basic(self, request: Request) -> Visitor | None:
         scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
@@ -113,7 +117,28 @@ class Access:
             return None
         if not colon:
             return None
-        return Visitor(self._checked(name, password, address=address_of(request)).name, False, None)
+        return Visitor(self._known(name, password) or self._learn(name, password, request), False, None)
+
+    def _known(self, name: str, password: str) -> str | None:
+        """The name, if its password was right before and is the same: a machine asks again and again.
+
+        Nobody else's wrong tries keep it out then, and it costs no hash.
+        """
+        assert self._passwords is not None  # noqa: S101 -- see `_checked`
+        user = self._passwords.users().get(name)
+        return name if user and self._print_of(user, password) in self._prints else None
+
+    def _learn(self, name: str, password: str, request: Request) -> str:
+        user = self._checked(name, password, address=address_of(request))
+        if len(self._prints) >= MAX_PRINTS:
+            self._prints.clear()
+        self._prints.add(self._print_of(user, password))
+        return user.name
+
+    def _print_of(self, user: User, password: str) -> bytes:
+        """What is kept of a right password: nothing that means anything outside of this process."""
+        text = f"{user.name}:{user.password_tag}:{password}"
+        return hmac.digest(self._key, text.encode(), "sha256")
 
 
 def address_of(request: Request) -> str:
@@ -130,4 +155,7 @@ def is_loopback_host(request: Request) -> bool:
     """Whether the browser was told a loopback name: DNS that points there under another is refused."""
     host = request.headers.get("host", "").lower()
     name = host if host.endswith("]") else host.rpartition(":")[0] or host
-    return name in LOOPBACK_HOSTS
+    try:
+        return name == "localhost" or ip_address(name.strip("[]")).is_loopback
+    except ValueError:
+        return False

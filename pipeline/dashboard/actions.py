@@ -8,7 +8,9 @@ from starlette.responses import RedirectResponse, Response
 
 from pipeline import deadletters, pausing
 from pipeline.dashboard.log_in import path_of_ours
-from pipeline.dashboard.visit import NotFound, Visit
+from pipeline.dashboard.notices import NOTHING
+from pipeline.dashboard.visit import Visit
+from pipeline.errors import InvalidInput
 
 #: As many at once: what a form of `guard.MAX_BODY_BYTES` holds.
 MAX_IDS = 2000
@@ -31,13 +33,19 @@ def replay(visit: Visit) -> Response:
     if visit.form.get("all"):
         count = deadletters.replay_all(actor=_name(visit))
     else:
-        count = deadletters.replay_open(_ids(visit), actor=_name(visit))
+        ids = _ids(visit)
+        if not ids:
+            return _back(visit, NOTHING)
+        count = deadletters.replay_open(ids, actor=_name(visit))
     return _back(visit, f"replayed.{count}")
 
 
 def discard(visit: Visit) -> Response:
     """Take the chosen dead letters off the list; their credentials stay failed."""
-    count = deadletters.discard_open(_ids(visit), actor=_name(visit))
+    ids = _ids(visit)
+    if not ids:
+        return _back(visit, NOTHING)
+    count = deadletters.discard_open(ids, actor=_name(visit))
     return _back(visit, f"discarded.{count}")
 
 
@@ -56,8 +64,8 @@ def _name(visit: Visit) -> str:
 
 def _ids(visit: Visit) -> list[int]:
     ids = visit.form.get("id[]", [])
-    if not ids or len(ids) > MAX_IDS or not all(str(id_).isdecimal() and len(id_) < 19 for id_ in ids):
-        raise NotFound("Choose at least one dead letter.")
+    if len(ids) > MAX_IDS or not all(str(id_).isdecimal() and len(id_) < 19 for id_ in ids):
+        raise InvalidInput("these are no ids of dead letters")
     return [int(id_) for id_ in ids]
 
 

@@ -57,7 +57,10 @@ def job(visit: Visit) -> Response:
 
 def past(visit: Visit) -> Response:
     """The samples of the last ``?hours=``, column by column, for the plots."""
-    hours = visit.number("hours", 1, most=MAX_HOURS)
+    try:
+        hours = visit.number("hours", 1, most=MAX_HOURS)
+    except NotFound as exc:
+        return JSONResponse({"error": str(exc)}, 400)
     samples = history.read(time.time() - hours * 3600)
     columns = [field.name for field in fields(history.Sample)]
     return JSONResponse({name: [getattr(sample, name) for sample in samples] for name in columns})

@@ -31,7 +31,7 @@ from pipeline.dashboard.guard import Guard
 from pipeline.dashboard.passwords import PasswordFile
 from pipeline.dashboard.visit import NotFound, Visit, page
 from pipeline.database import drop_broken_connection
-from pipeline.errors import DatabaseUnavailable, InvalidInput, PipelineError
+from pipeline.errors import CredentialErased, DatabaseUnavailable, InvalidInput, PipelineError
 from pipeline.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -41,6 +41,9 @@ STATIC = Path(__file__).parent / "static"
 #: Threads for pages and API, and for what asks servers on behalf of who watches: they must not wait
 #: behind a page. Whether this process is alive is answered without any, as these may all hang.
 PAGE_THREADS, PROBE_THREADS = 4, 2
+
+#: Who watches is told that a server does not answer when it takes longer.
+PROBE_SECONDS = 8.0
 
 #: A form is on its way no longer than this.
 FORM_SECONDS = 10.0
@@ -61,6 +64,8 @@ class Entry:
     public: bool = False
     #: Nor who asks without a proxy in between.
     direct: bool = False
+    #: After so long the answer is 503; None: it may take as long as it takes.
+    seconds: float | None = None
 
     def get(self, path: str, handler: Handler) -> Route:
         """A page that shows something."""
@@ -79,7 +84,12 @@ class Entry:
             except (TimeoutError, ClientDisconnect):
                 return PlainTextResponse("The form did not arrive.\n", 408, {"Connection": "close"})
             work = partial(_answer, self, handler, request, form, changes)
-            return await asyncio.get_running_loop().run_in_executor(self.threads, work)
+            answer = asyncio.get_running_loop().run_in_executor(self.threads, work)
+            try:
+                async with asyncio.timeout(self.seconds):
+                    return await answer
+            except TimeoutError:  # the thread goes on waiting for a server that says nothing
+                return JSONResponse({"error": f"no answer within {self.seconds:g} s"}, 503)
 
         return endpoint
 
@@ -99,8 +109,8 @@ def create_app(settings: Settings, *, loopback: bool) -> Starlette:
     people = Entry(access, threads)
     machines = Entry(access, threads, machine=True)
     door = Entry(access, threads, public=True)
-    watchers = Entry(access, probes, machine=True, direct=loopback)
-    ready = Entry(access, probes, machine=True, public=True)
+    watchers = Entry(access, probes, machine=True, direct=loopback, seconds=PROBE_SECONDS)
+    ready = Entry(access, probes, machine=True, public=True, seconds=PROBE_SECONDS)
     return Starlette(
         routes=[
             *(people.get(path, handler) for path, handler in pages.ROUTES.items()),
@@ -143,8 +153,16 @@ def _answer(
     except RedisError as exc:
         logger.warning("a page could not be shown: %s", type(exc).__name__)
         return _failed(entry, request, None, 503, "Redis does not answer. Nothing is lost: try again.")
+    except CredentialErased as exc:
+        return _failed(entry, request, visitor, 409, exc.message)
     except PipelineError as exc:
         return _failed(entry, request, visitor, 500, exc.message)
+    except Exception:
+        # Starlette would answer outside of `Guard`, and so without its headers.
+        logger.exception("a page could not be made")
+        return _failed(
+            entry, request, visitor, 500, "This page could not be made. The dashboard's log says why."
+        )
 
 
 def _refusal(visitor: Visitor | None, request: Request, form: Mapping[str, Any]) -> str | None:
@@ -181,7 +199,8 @@ async def _form(request: Request) -> dict[str, Any]:
 
 
 async def _not_found(request: Request, exc: Exception) -> Response:
-    return PlainTextResponse("There is no such page.\n", 404)
+    visit = Visit(request, None, Access(None), {})
+    return page(visit, "failed.html", 404, code=404, text="There is no such page.")
 
 
 async def _not_allowed(request: Request, exc: Exception) -> Response:

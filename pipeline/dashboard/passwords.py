@@ -5,10 +5,12 @@ The hash is Argon2id's in PHC form (RFC 9106). ``credential-pipeline dashboard-u
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import re
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -62,9 +64,9 @@ class PasswordFile:
         """By name. Raises `SettingsError` when the file is not there, open to others, or wrong."""
         try:
             status = self.path.stat()
-            version = (status.st_mtime_ns, status.st_size, status.st_ino)
+            version = (status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
             if version != self._read_at:
-                self._users = parse(_private(self.path, status))
+                self._users = parse(read(self.path))
                 self._read_at = version
         except OSError as exc:
             raise _wrong(f"{self.path}: {exc.strerror}") from exc
@@ -98,14 +100,18 @@ def parse(text: str) -> dict[str, User]:
     return users
 
 
-def with_user(text: str, name: str, role: str, password: str) -> str:
-    """``text`` with this user's line, in the place of an earlier one. Raises `InvalidInput`."""
+def line_of(name: str, role: str, password: str) -> str:
+    """A user's line. Raises `InvalidInput` for what is no name or no password."""
     if not NAME.fullmatch(name):
         raise InvalidInput(f"{name!r} is no name: letters, digits and . _ @ + -, at most 64")
     if not MIN_PASSWORD_LENGTH <= len(password) <= MAX_PASSWORD_LENGTH:
         raise InvalidInput(f"a password has {MIN_PASSWORD_LENGTH} to {MAX_PASSWORD_LENGTH} characters")
-    line = f"{name}:{role}:{HASHER.hash(password)}"
-    return "\n".join([*_lines_but(text, name), line]) + "\n"
+    return f"{name}:{role}:{HASHER.hash(password)}"
+
+
+def with_line(text: str, line: str) -> str:
+    """``text`` with this user's line, in the place of an earlier one."""
+    return "\n".join([*_lines_but(text, line.partition(":")[0]), line]) + "\n"
 
 
 def without_user(text: str, name: str) -> str:
@@ -116,15 +122,36 @@ def without_user(text: str, name: str) -> str:
     return "".join(line + "\n" for line in lines)
 
 
-def store(path: Path, text: str) -> None:
-    """Write the file, whole or not at all, for its owner's eyes only."""
-    new = path.with_name(path.name + ".new")
-    new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
+def read(path: Path) -> str:
+    """The file's text. Raises `OSError`, and `SettingsError` when others may read it."""
+    with path.open(encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
+            raise _wrong(f"{path}: others may read it, chmod 600")
+        return file.read()
+
+
+def change(path: Path, edit: Callable[[str], str], *, create: bool = False) -> None:
+    """Write what ``edit`` makes of the file's text, for its owner's eyes only.
+
+    In place and locked: a file that a container has mounted is that one, and no other of its name.
+    Raises `SettingsError` when it can not be written, or is no password file.
+    """
+    try:
+        flags = os.O_RDWR | (os.O_CREAT if create else 0)
+        with os.fdopen(os.open(path, flags, 0o600), "r+", encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            os.fchmod(file.fileno(), 0o600)
+            text = file.read()
+            parse(text)
+            changed = edit(text)
+            file.seek(0)
+            file.write(changed)
+            file.truncate()
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as exc:
+        raise _wrong(f"{path}: {exc.strerror}") from exc
 
 
 def _lines_but(text: str, name: str) -> list[str]:
@@ -141,12 +168,6 @@ def _fault(name: str, role: str, password_hash: str) -> str | None:
     except InvalidHashError:
         return "the hash is none of Argon2's"
     return None
-
-
-def _private(path: Path, status: os.stat_result) -> str:
-    if stat.S_IMODE(status.st_mode) & 0o077:
-        raise _wrong(f"{path}: others may read it, chmod 600")
-    return path.read_text(encoding="utf-8")
 
 
 def _wrong(fault: str) -> SettingsError:

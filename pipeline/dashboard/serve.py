@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import resource
 import socket
 
 import uvicorn
 
 from pipeline.dashboard.app import create_app
+from pipeline.dashboard.impatience import ImpatientProtocol
 from pipeline.errors import SettingsError
 from pipeline.settings import Settings
 
@@ -16,6 +18,12 @@ logger = logging.getLogger(__name__)
 
 #: How long open answers may take when the server is told to end, in seconds.
 GRACE_SECONDS = 5
+
+#: Connections that wait to be taken. asyncio tries, and logs, as many at once when there are no more files.
+BACKLOG = 64
+
+#: More open answers than this are refused with 503.
+MAX_CONCURRENT = 500
 
 
 def serve(settings: Settings, host: str, port: int) -> None:
@@ -31,6 +39,7 @@ def serve(settings: Settings, host: str, port: int) -> None:
             "which others can reach; credential-pipeline dashboard-user makes one"
         )
     app = create_app(settings, loopback=loopback)
+    _allow_many_files()
     with _listening(host, port) as listener:
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # the line below says it all
         logger.info("the dashboard is at http://%s", _address(listener))
@@ -42,8 +51,19 @@ def serve(settings: Settings, host: str, port: int) -> None:
             date_header=True,
             lifespan="off",
             timeout_graceful_shutdown=GRACE_SECONDS,
+            http=ImpatientProtocol,
+            backlog=BACKLOG,
+            limit_concurrency=MAX_CONCURRENT,
+            proxy_headers=True,
+            forwarded_allow_ips=settings.dashboard_trusted_proxies,
         )
         uvicorn.Server(config).run(sockets=[listener])
+
+
+def _allow_many_files() -> None:
+    """Each connection is one; the usual limit of 1024 is for programs that use `select`."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def is_loopback(host: str) -> bool:
@@ -60,7 +80,8 @@ def is_loopback(host: str) -> bool:
 def _listening(host: str, port: int) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address[:2], family=family)
+        both = family == socket.AF_INET6 and socket.has_dualstack_ipv6() and host == "::"
+        return socket.create_server(address[:2], family=family, backlog=BACKLOG, dualstack_ipv6=both)
     except OSError as exc:
         raise SettingsError(f"wrong settings: --host {host} --port {port}: {exc.strerror}") from exc
 

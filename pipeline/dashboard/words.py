@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from pipeline.dashboard.data import why
 from pipeline.dashboard.data.pulse import Pulse
-from pipeline.dashboard.rendering import ago, clock
+from pipeline.dashboard.rendering import ago, clock, number
 
 #: A sweep that did not end well for longer is bad; seconds. They run every two seconds while a worker
 #: lives, the purge every ten minutes, and the scheduler sends something every minute.
 SWEEP_SECONDS, PURGE_SECONDS, SCHEDULER_SECONDS = 30.0, 1800.0, 180.0
+
+
+#: What to do when one is late.
+MENDED_BY = {
+    "Settle sweep": "The workers' log says why.",
+    "Reconcile sweep": "The workers' log says why.",
+    "Scheduler": "Is periodiq running?",
+    "Purge": "Is periodiq running, and what does the workers' log say?",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,36 +47,46 @@ def about(pulse: Pulse, counts: Mapping[str, int], letters: int) -> Word:
 
     ``letters``: how many dead letters are open.
     """
-    incidents = tuple(trouble.message for trouble in pulse.incidents)
+    troubles = tuple(_troubles(pulse))
     if not _is_fresh(pulse.last_settle, SWEEP_SECONDS) and not _is_fresh(pulse.last_reconcile, SWEEP_SECONDS):
-        return Word("bad", "No worker is alive", ("What is queued waits until one starts.", *incidents))
+        return Word("bad", "No worker is alive", ("What is queued waits until one starts.", *troubles))
     if pulse.pause is not None:
         by = f" by {pulse.pause.actor}" if pulse.pause.actor else ""
         since = f" since {clock(pulse.pause.since)} UTC"
-        return Word("held", f"Paused{by}{since}", ("Intake goes on; nothing is written.", *incidents))
+        return Word("held", f"Paused{by}{since}", ("Intake goes on; nothing is written.", *troubles))
     if pulse.held is not None:
         found = why.explain("active", pulse.held)
-        lines = (found.action, *incidents) if found else incidents
+        lines = (found.action, *troubles) if found else troubles
         return Word("bad", found.sentence if found else f"Held: {pulse.held}", lines)
-    if incidents:
-        return Word("bad", "Something needs somebody", incidents)
-    if not pulse.redis:
-        return Word(
-            "bad", "Redis does not answer", ("What is queued is in SQL, and goes out when it is back.",)
-        )
+    if troubles:
+        return Word("bad", "Something needs somebody", troubles)
+    mood = "held" if letters else "fine"
     pending = counts["waiting"] + counts["active"] + counts["delayed"]
     if pending:
-        return Word(
-            "held" if letters else "fine", f"At work: {pending:,} on their way".replace(",", "\u202f")
-        )
-    return (
-        Word("held", "Nothing is on its way") if letters else Word("fine", "All is well, and nothing waits")
-    )
+        return Word(mood, f"At work: {number(pending)} on their way")
+    return Word(mood, "Nothing is on its way" if letters else "All is well, and nothing waits")
+
+
+def _troubles(pulse: Pulse) -> Iterator[str]:
+    """What is not as it should be, besides that no worker is alive."""
+    for trouble in pulse.incidents:
+        yield f"{trouble.message} (since {clock(trouble.opened_at)} UTC)"
+    if not pulse.redis:
+        yield "Redis does not answer. What is queued is in SQL, and goes out when it is back."
+    late = [beat.name for beat in beats(pulse) if not beat.fine and beat.name in MENDED_BY]
+    for name in late:
+        yield f"{name}: late. {MENDED_BY[name]}"
 
 
 def beats(pulse: Pulse) -> list[Beat]:
     """Each with whether it is late."""
+    workers = pulse.workers or 0
     return [
+        Beat(
+            "Workers",
+            f"{workers} process{'' if workers == 1 else 'es'}" if pulse.redis else "not known",
+            workers > 0,
+        ),
         _beat("Settle sweep", pulse.last_settle, SWEEP_SECONDS),
         _beat("Reconcile sweep", pulse.last_reconcile, SWEEP_SECONDS),
         _beat("Scheduler", pulse.scheduler_seen, SCHEDULER_SECONDS),

@@ -52,7 +52,7 @@ class Sample:
     latency_p50_seconds: float | None
     latency_p95_seconds: float | None
     latency_p99_seconds: float | None
-    oldest_waiting_seconds: float | None
+    oldest_pending_seconds: float | None
     waiting: int | None
     active: int | None
     delayed: int | None
@@ -154,7 +154,9 @@ def _rank(ordered: list[float], percent: int) -> float | None:
 def _depth() -> dict[str, float]:
     found = counts.read()
     depth = {state: found[state] for state in ("waiting", "active", "delayed")}
-    return {**depth, "oldest_waiting_seconds": gauges.oldest_seconds("waiting")}
+    # What is delayed waits for its time, and for nothing that might be wrong.
+    oldest = max(gauges.oldest_seconds("waiting"), gauges.oldest_seconds("active"))
+    return {**depth, "oldest_pending_seconds": oldest}
 
 
 @transaction

@@ -22,7 +22,7 @@ STATEMENTS = (
         latency_p50_seconds {real},
         latency_p95_seconds {real},
         latency_p99_seconds {real},
-        oldest_waiting_seconds {real},
+        oldest_pending_seconds {real},
         waiting BIGINT,
         active BIGINT,
         delayed BIGINT

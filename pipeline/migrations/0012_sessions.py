@@ -8,7 +8,6 @@ TABLE = """
 CREATE TABLE sessions (
     token_hash TEXT NOT NULL PRIMARY KEY,
     name TEXT NOT NULL,
-    role TEXT NOT NULL,
     password_tag TEXT NOT NULL,
     csrf_token TEXT NOT NULL,
     created_at {real} NOT NULL,

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from pipeline.dashboard.passwords import store, with_user
+from pipeline.dashboard.passwords import line_of
 from pipeline.embedded.dashboard import DashboardServer
 from pipeline.embedded.workers import Workers
 from pipeline.ledger import control
 from pipeline.models import DeadLetter, Write
 from tests.browser.complaints import Complaints
+from tests.browsing import users_file
 from tests.intake import OTHER_HASH, insert_row
 from tests.issuer import document, queue_documents
 from tests.waiting import until
@@ -45,8 +46,8 @@ on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect
 @pytest.fixture
 def variables(client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """This process's settings, in mock mode, with an operator, ann, and a viewer, bob."""
-    path = tmp_path / "users"
-    store(path, with_user(with_user("", "ann", "operator", PASSWORD), "bob", "viewer", PASSWORD))
+    lines = [line_of("ann", "operator", PASSWORD), line_of("bob", "viewer", PASSWORD)]
+    path = users_file(tmp_path / "users", *lines)
     monkeypatch.setenv("BLOCKCHAIN_MOCK_ENABLED", "true")
     monkeypatch.setenv("DASHBOARD_PASSWORD_FILE", str(path))
     return dict(os.environ)

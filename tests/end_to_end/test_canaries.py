@@ -12,12 +12,12 @@ import pytest
 import redis
 
 from pipeline.credentials import issue
-from pipeline.dashboard.passwords import store, with_user
+from pipeline.dashboard.passwords import line_of
 from pipeline.embedded.dashboard import DashboardServer
 from pipeline.embedded.valkey import ValkeyServer
 from pipeline.embedded.workers import Workers
 from pipeline.models import DeadLetter, Session
-from tests.browsing import Browser
+from tests.browsing import Browser, users_file
 from tests.erasing import Secret
 from tests.intake import OTHER_HASH, insert_row
 from tests.issuer import chain_variables, completed
@@ -51,8 +51,7 @@ def test_no_canary_gets_out(
     """Of a key, an RPC token, a Sentry key, a password, a session and a document: not in Redis, logs,
     Sentry, metrics, pages or answers, after a success, a failure and an outage.
     """
-    users, valkey = tmp_path / "users", start_valkey()
-    store(users, with_user("", "ann", "operator", PASSWORD))
+    users, valkey = users_file(tmp_path / "users", line_of("ann", "operator", PASSWORD)), start_valkey()
     variables = chain_variables(anvil, rpc_url=f"{anvil.rpc_url}/?token={TOKEN}")
     dsn = kent.dsn.replace("public", "canarysentrykey")
     workers = start(

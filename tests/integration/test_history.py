@@ -37,7 +37,7 @@ def test_a_minute(ledger: str) -> None:
     for _ in range(2):
         history.record(BEGIN + 63)
     [found] = history.read(BEGIN)
-    assert found.oldest_waiting_seconds == pytest.approx(500, abs=20)
+    assert found.oldest_pending_seconds == pytest.approx(500, abs=20)
     assert found == Sample(
         minute=BEGIN,
         completed=3,
@@ -45,7 +45,7 @@ def test_a_minute(ledger: str) -> None:
         latency_p50_seconds=pytest.approx(2, abs=1e-3),
         latency_p95_seconds=pytest.approx(40, abs=1e-3),
         latency_p99_seconds=pytest.approx(40, abs=1e-3),
-        oldest_waiting_seconds=found.oldest_waiting_seconds,
+        oldest_pending_seconds=found.oldest_pending_seconds,
         waiting=1,
         active=0,
         delayed=0,

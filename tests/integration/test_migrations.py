@@ -99,7 +99,6 @@ ROWS: dict[str, dict[str, Any]] = {
     "sessions": {
         "token_hash": "07" * 32,
         "name": "ann",
-        "role": "operator",
         "password_tag": "tag",
         "csrf_token": "t",
         "created_at": 1.5,

@@ -7,12 +7,13 @@ from typing import Any
 
 import redis
 
-from pipeline import queues, status
+from pipeline import status
 from pipeline.dashboard.data import why
 from pipeline.dashboard.data.why import Pause
 from pipeline.database import reading
 from pipeline.ledger import incidents
 from pipeline.ledger.sql import rows
+from pipeline.metrics import shared
 from pipeline.models import Control
 from pipeline.settings import get_settings
 
@@ -25,11 +26,9 @@ BEATS = ("last_purge", "last_settle", "last_reconcile", "scheduler_seen")
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """An incident under way; ``kind`` is the name of an error class."""
+    """An incident under way, and since when."""
 
-    kind: str
     message: str
-    level: str
     opened_at: float
 
 
@@ -37,8 +36,8 @@ class Trouble:
 class Pulse:
     """When things last ran (None: never), what is in the way, and whether Redis answers.
 
-    ``processes``: how many have spoken to Redis within the last seconds: workers, and who has just
-    queued something. None while it does not answer.
+    ``workers``: how many worker processes have reported within the last seconds. None while Redis does
+    not answer.
     """
 
     last_purge: float | None
@@ -49,17 +48,17 @@ class Pulse:
     held: str | None
     incidents: tuple[Trouble, ...]
     redis: bool
-    processes: int | None
+    workers: int | None
 
 
 def pulse() -> Pulse:
     """All of it; waits for Redis for `TIMEOUT_SECONDS` at most. Raises `DatabaseUnavailable`."""
-    processes = _processes()
-    return _pulse(processes)
+    workers = _workers()
+    return _pulse(workers)
 
 
 @reading
-def _pulse(processes: int | None) -> Pulse:
+def _pulse(workers: int | None) -> Pulse:
     beats = dict(rows(Control.select(Control.name, Control.value).where(Control.name.in_(BEATS))))
     seen = {name: float(beats[name]) if name in beats else None for name in BEATS}
     return Pulse(
@@ -67,21 +66,21 @@ def _pulse(processes: int | None) -> Pulse:
         pause=why.pause(),
         held=status.hold_reason(),
         incidents=tuple(_trouble(incident) for incident in incidents.under_way()),
-        redis=processes is not None,
-        processes=processes,
+        redis=workers is not None,
+        workers=workers,
     )
 
 
 def _trouble(incident: Any) -> Trouble:
-    return Trouble(incident.kind, incident.message, incident.level, incident.opened_at)
+    return Trouble(incident.message, incident.opened_at)
 
 
-def _processes() -> int | None:
+def _workers() -> int | None:
     """None when Redis does not answer in time: that is what the page shows then."""
     try:
         with redis.Redis.from_url(
             get_settings().redis_dsn, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS
         ) as client:
-            return queues.living(client)
+            return shared.living_processes(client)
     except redis.RedisError:
         return None

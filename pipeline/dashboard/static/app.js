@@ -3,6 +3,11 @@
 
 (() => {
   const offline = document.getElementById("offline");
+  const SAYS = {
+    nothing: "The dashboard does not answer.",
+    503: "The database or Redis does not answer.",
+    other: "The dashboard can not show this page: reload it to see why.",
+  };
   const chosen = () => document.querySelector('.letters input[name="id[]"]:checked');
 
   // Plots draw themselves, and what somebody is choosing stays as it is.
@@ -12,7 +17,8 @@
     if (document.hidden || chosen()) event.preventDefault();
   });
   document.addEventListener("htmx:afterRequest", (event) => {
-    const answered = event.detail.successful;
+    const answered = event.detail.successful, status = event.detail.xhr.status;
+    if (!answered) offline.querySelector("b").textContent = status ? SAYS[status] || SAYS.other : SAYS.nothing;
     if (offline.hidden === answered) return;
     if (!answered) offline.querySelector("span").textContent = new Date().toLocaleTimeString();
     offline.hidden = answered;
@@ -21,6 +27,11 @@
   document.addEventListener("change", (event) => {
     if (event.target.id !== "choose-all") return;
     for (const box of document.querySelectorAll('.letters input[name="id[]"]')) box.checked = event.target.checked;
+  });
+
+  document.addEventListener("submit", (event) => {
+    const question = event.submitter?.dataset.confirm;
+    if (question && !confirm(question)) event.preventDefault();
   });
 
   document.addEventListener("keydown", (event) => {

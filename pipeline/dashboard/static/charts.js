@@ -8,14 +8,14 @@
   const PLOTS = {
     throughput: [["completed", "completed", "good"], ["failed", "failed", "bad"]],
     latency: [["latency_p50_seconds", "50 %", "one"], ["latency_p95_seconds", "95 %", "two"], ["latency_p99_seconds", "99 %", "three"]],
-    age: [["oldest_waiting_seconds", "oldest", "one"]],
+    age: [["oldest_pending_seconds", "oldest", "one"]],
   };
   const MINUTE = 60, REDRAW_MS = 10_000, HEIGHT = 150;
   const drawn = new Map();
   let hours = 1;
 
   const color = (name) => getComputedStyle(section).getPropertyValue("--plot-" + name).trim();
-  const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hour12: false });
+  const clock = (seconds) => new Date(seconds * 1000).toISOString().slice(11, 16);
   const short = (value) => (value >= 1000 ? value / 1000 + "k" : value);
 
   // A minute in which nothing ran is a gap, and no straight line.
@@ -38,6 +38,7 @@
       width: element.clientWidth,
       height: HEIGHT,
       legend: { live: false },
+      tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
       cursor: { drag: { x: false, y: false } },
       scales: { x: { time: true, range: () => [Date.now() / 1000 - hours * 3600, Date.now() / 1000] }, y: { range: (u, low, high) => [0, Math.max(high * 1.1, 1)] } },
       axes: [{ ...axis, size: 28, space: 70, values: (u, ticks) => ticks.map(clock) }, { ...axis, size: 44, values: (u, ticks) => ticks.map(short) }],

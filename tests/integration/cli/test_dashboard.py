@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.dashboard.passwords import PasswordFile, parse, with_user, without_user
+from pipeline.dashboard.passwords import PasswordFile, change, line_of, parse, without_user
 from pipeline.errors import InvalidInput, SettingsError
+from tests.browsing import users_file
 from tests.command_line import Run
 
 PASSWORD = "correct horse battery staple"
@@ -46,7 +47,7 @@ def test_a_user_is_set_changed_and_removed(run: Run, users: Path) -> None:
 def test_what_is_no_user(name: str, password: str) -> None:
     """No line is made of it."""
     with pytest.raises(InvalidInput):
-        with_user("", name, "viewer", password)
+        line_of(name, "viewer", password)
 
 
 def test_a_wrong_file_is_left_alone(run: Run, users: Path) -> None:
@@ -67,10 +68,23 @@ def test_lines_that_are_wrong(text: str) -> None:
         parse(text)
 
 
-def test_removing_nobody() -> None:
-    """An error, and not a success."""
+def test_removing_nobody(tmp_path: Path) -> None:
+    """An error, and not a success; nor is a file made for it."""
     with pytest.raises(InvalidInput):
         without_user("", "ann")
+    with pytest.raises(SettingsError, match="No such file"):
+        change(tmp_path / "none", lambda text: text)
+    assert not (tmp_path / "none").exists()
+
+
+def test_the_file_stays_the_same_one(tmp_path: Path) -> None:
+    """A container has mounted it, not its name; a link leads to it."""
+    path = users_file(tmp_path / "users", line_of("ann", "viewer", PASSWORD))
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    before = path.stat().st_ino
+    change(link, lambda text: without_user(text, "ann"))
+    assert (path.stat().st_ino, path.read_text(), link.is_symlink()) == (before, "", True)
 
 
 def test_without_a_file(run: Run) -> None:

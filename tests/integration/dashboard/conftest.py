@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from pipeline.dashboard.passwords import line_of
 from pipeline.embedded.dashboard import DashboardServer
-from tests.browsing import Browser
+from tests.browsing import Browser, users_file
 from tests.command_line import Environment
 
-#: As `dashboard-user` makes them; the hash is made once a run, for it is slow on purpose.
 PASSWORD = "correct horse battery staple"
 
 
@@ -25,21 +25,15 @@ def database_url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def users_text() -> str:
-    """A password file with an operator, ann, and a viewer, bob."""
-    from pipeline.dashboard.passwords import with_user
-
-    return with_user(with_user("", "ann", "operator", PASSWORD), "bob", "viewer", PASSWORD)
+def users() -> tuple[str, str]:
+    """The lines of an operator, ann, and of a viewer, bob."""
+    return line_of("ann", "operator", PASSWORD), line_of("bob", "viewer", PASSWORD)
 
 
 @pytest.fixture
-def password_file(users_text: str, tmp_path: Path) -> Path:
-    """That file."""
-    from pipeline.dashboard.passwords import store
-
-    path = tmp_path / "users"
-    store(path, users_text)
-    return path
+def password_file(users: tuple[str, str], tmp_path: Path) -> Path:
+    """A file with them."""
+    return users_file(tmp_path / "users", *users)
 
 
 @pytest.fixture

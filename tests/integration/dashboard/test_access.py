@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.dashboard.passwords import store, with_user, without_user
+from pipeline.dashboard.passwords import line_of
 from pipeline.embedded.dashboard import DashboardServer
 from pipeline.ledger import control
 from pipeline.models import Journal, Session
-from tests.browsing import Browser
+from tests.browsing import Browser, users_file
 from tests.integration.dashboard.conftest import PASSWORD
 
 ACTIONS = ("pause", "resume", "replay", "discard")
@@ -127,30 +126,48 @@ def test_what_comes_from_another_page_is_refused(guarded_dashboard: Browser) -> 
 
 
 def test_a_changed_password_ends_the_session(
-    guarded_dashboard: Browser, password_file: Path, users_text: str
+    guarded_dashboard: Browser, password_file: Path, users: tuple[str, str]
 ) -> None:
     """As does another role, and no line at all; a file that is wrong lets nobody in."""
-    for text in (
-        with_user(users_text, "ann", "operator", PASSWORD + "!"),
-        users_text.replace("ann:operator", "ann:viewer"),
-        without_user(users_text, "ann"),
-        "ann:operator:no hash\n",
+    ann, bob = users
+    for line in (
+        line_of("ann", "operator", PASSWORD + "!"),
+        ann.replace("operator", "viewer"),
+        "ann:x:y",
+        bob,
     ):
-        store(password_file, users_text)
+        users_file(password_file, ann)
         assert guarded_dashboard.log_in("ann", PASSWORD).status_code == 303
         assert guarded_dashboard.get("/").status_code == 200
-        store(password_file, text)
-        assert guarded_dashboard.get("/").status_code in (303, 500)
+        users_file(password_file, line)
+        assert guarded_dashboard.get("/").status_code == (500 if line == "ann:x:y" else 303)
 
 
 def test_machines_use_basic(guarded_dashboard: Browser) -> None:
-    """They see what a viewer sees."""
+    """They see what a viewer sees; one that was let in before is, whatever others try from its address."""
     assert guarded_dashboard.get("/api/stats", auth=("bob", PASSWORD)).json()["paused"] is False
-    assert guarded_dashboard.get("/api/stats", auth=("bob", "wrong")).status_code == 401
     for value in ("Basic", "Basic !", "Basic " + "QQ==", "Bearer x"):
         answer = guarded_dashboard.get("/api/stats", headers={"Authorization": value})
         assert answer.status_code == 401
+    for _ in range(5):
+        assert guarded_dashboard.get("/api/stats", auth=("bob", "wrong")).status_code == 401
+    assert guarded_dashboard.get("/api/stats", auth=("ann", PASSWORD)).status_code == 429
+    assert guarded_dashboard.get("/api/stats", auth=("bob", "wrong")).status_code == 429
+    assert guarded_dashboard.get("/api/stats", auth=("bob", PASSWORD)).status_code == 200
     assert guarded_dashboard.get("/", auth=("bob", PASSWORD)).status_code == 303
+
+
+def test_nobody_is_locked_out_by_others(guarded_dashboard: Browser) -> None:
+    """Tries from one address do not count for another, for a name that there is or is not."""
+    for name in ("ann", "nobody"):
+        codes = [
+            guarded_dashboard.post(
+                "/login", {"name": name, "password": "x"}, headers={"X-Forwarded-For": f"10.0.0.{number}"}
+            ).status_code
+            for number in range(7)
+        ]
+        assert set(codes) == {401}
+    assert guarded_dashboard.log_in("ann", PASSWORD).status_code == 303
 
 
 def test_what_needs_no_log_in_on_loopback(guarded_dashboard: Browser) -> None:
@@ -231,8 +248,7 @@ def test_a_readable_password_file_is_refused(
     """Only its owner may read it."""
     server = start_dashboard(dashboard_password_file=password_file)
     browser = Browser(server.url)
-    os.chmod(password_file, 0o644)
-    password_file.touch()
+    password_file.chmod(0o644)
     answer = browser.log_in("ann", PASSWORD)
     assert answer.status_code == 500
     assert "chmod 600" in answer.text
