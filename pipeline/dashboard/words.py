@@ -89,8 +89,8 @@ def beats(pulse: Pulse) -> list[Beat]:
         ),
         _beat("Settle sweep", pulse.last_settle, SWEEP_SECONDS),
         _beat("Reconcile sweep", pulse.last_reconcile, SWEEP_SECONDS),
-        _beat("Scheduler", pulse.scheduler_seen, SCHEDULER_SECONDS),
-        _purge(pulse.last_purge),
+        _seldom("Scheduler", pulse.scheduler_seen, SCHEDULER_SECONDS, pulse.since),
+        _seldom("Purge", pulse.last_purge, PURGE_SECONDS, pulse.since),
         Beat("Redis", "answers" if pulse.redis else "does not answer", pulse.redis),
     ]
 
@@ -99,9 +99,11 @@ def _beat(name: str, last: float | None, late_after_seconds: float) -> Beat:
     return Beat(name, ago(last), _is_fresh(last, late_after_seconds))
 
 
-def _purge(last: float | None) -> Beat:
-    """On a new installation there was none yet; that the scheduler is missing is said above."""
-    return Beat("Purge", "not yet", fine=True) if last is None else _beat("Purge", last, PURGE_SECONDS)
+def _seldom(name: str, last: float | None, late_after_seconds: float, since: float | None) -> Beat:
+    """The same of what need not have been yet where workers have begun a moment ago."""
+    if last is None and _is_fresh(since, late_after_seconds):
+        return Beat(name, "not yet", fine=True)
+    return _beat(name, last, late_after_seconds)
 
 
 def _is_fresh(last: float | None, seconds: float) -> bool:

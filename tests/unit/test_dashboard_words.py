@@ -26,6 +26,7 @@ def pulse(**changed: Any) -> Pulse:
         "incidents": (),
         "redis": True,
         "workers": 1,
+        "since": now - 86_400,
     }
     return Pulse(**well | changed)
 
@@ -36,7 +37,6 @@ def test_all_is_well() -> None:
     found = words.about(pulse(), NOTHING | {"active": 1200}, 0)
     assert (found.mood, found.title) == ("fine", "At work: 1\u202f200 on their way")
     assert words.about(pulse(), NOTHING, 3).mood == "held"
-    assert words.about(pulse(last_purge=None), NOTHING, 0).mood == "fine"
 
 
 @pytest.mark.parametrize("late", ["last_purge", "last_settle", "last_reconcile", "scheduler_seen"])
@@ -46,6 +46,13 @@ def test_what_is_late(late: str) -> None:
     assert found.mood == "bad"
     assert any("late." in line for line in found.lines)
     assert not all(beat.fine for beat in words.beats(pulse(**{late: time.time() - 86_400})))
+
+
+def test_what_was_never_seen() -> None:
+    """Fine where workers have just begun, and late where they are at it for long."""
+    begun = {"last_purge": None, "scheduler_seen": None}
+    assert words.about(pulse(**begun, since=time.time() - 60), NOTHING, 0).mood == "fine"
+    assert len(words.about(pulse(**begun), NOTHING, 0).lines) == 2
 
 
 def test_nothing_hides_the_rest() -> None:

@@ -15,6 +15,7 @@ from pipeline.ledger import incidents
 from pipeline.ledger.sql import rows
 from pipeline.metrics import shared
 from pipeline.models import Control
+from pipeline.reconciliation import EPOCH
 from pipeline.settings import get_settings
 
 #: Seconds for which a page waits for Redis.
@@ -48,6 +49,8 @@ class Pulse:
     held: str | None
     incidents: tuple[Trouble, ...]
     redis: bool
+    #: Since when workers have swept here with this memory of Redis; None: no worker ever did.
+    since: float | None
     workers: int | None
 
 
@@ -61,12 +64,14 @@ def pulse() -> Pulse:
 def _pulse(workers: int | None) -> Pulse:
     beats = dict(rows(Control.select(Control.name, Control.value).where(Control.name.in_(BEATS))))
     seen = {name: float(beats[name]) if name in beats else None for name in BEATS}
+    begun = Control.select(Control.updated_at).where(Control.name == EPOCH)
     return Pulse(
         **seen,
         pause=why.pause(),
         held=status.hold_reason(),
         incidents=tuple(_trouble(incident) for incident in incidents.under_way()),
         redis=workers is not None,
+        since=next((row[0] for row in rows(begun)), None),
         workers=workers,
     )
 
