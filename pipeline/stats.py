@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline import status
-from pipeline.ledger import control, dead_letters, history, incidents, nonces
+from pipeline.ledger import control, gauges, history, incidents, nonces
 from pipeline.models import Batch, BatchState
 from pipeline.settings import get_settings
 
@@ -20,6 +20,6 @@ def stats() -> dict[str, Any]:
         "held": status.hold_reason(),
         "batches_confirmed": anchored.count(),
         "transactions_unmined": nonces.in_flight(get_settings().blockchain_chain_id).count,
-        "dead_letters": len(dead_letters.open_letters()),
+        "dead_letters": gauges.open_dead_letters(),
         "incidents": [incident.message for incident in incidents.under_way()],
     }
