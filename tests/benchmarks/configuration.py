@@ -15,6 +15,7 @@ MOCK, BLOCKS, AUTOMINE = "mock", "anvil, blocks on a clock", "anvil, automine"
 #: Slots a second that are more than is ever asked for: the limiter is in use, and is no wall.
 NO_WALL = {"RATE_LIMIT_MAX": "10000"}
 ALONE = {"BATCH_MAX_SIZE": "1"}
+IN_FLIGHT = {"BLOCKCHAIN_MAX_IN_FLIGHT": "64"}
 
 
 @dataclass(frozen=True)
@@ -67,11 +68,25 @@ GROUPS: dict[str, list[Configuration]] = {
     "blocks": _crew(BLOCKS, chain=BLOCKS),
     "automine": _crew(AUTOMINE, chain=AUTOMINE),
     "mock alone": _crew("mock, batches of 1", settings=NO_WALL | ALONE, share=0.02),
-    "blocks alone": _crew(f"{BLOCKS}, batches of 1", chain=BLOCKS, settings=NO_WALL | ALONE, share=0.004),
-    "automine alone": _crew(
-        f"{AUTOMINE}, batches of 1", chain=AUTOMINE, settings=NO_WALL | ALONE, share=0.01
-    ),
-    "limit": _crew("mock, batches of 1, 10 a second", settings=ALONE, share=0.005),
+    "blocks alone": [
+        *_crew(f"{BLOCKS}, batches of 1", chain=BLOCKS, settings=NO_WALL | ALONE, share=0.004),
+        Configuration(
+            f"{BLOCKS}, batches of 1, 64 in flight, 1 process",
+            chain=BLOCKS,
+            settings=NO_WALL | ALONE | IN_FLIGHT,
+            share=0.008,
+        ),
+    ],
+    "automine alone": [
+        *_crew(f"{AUTOMINE}, batches of 1", chain=AUTOMINE, settings=NO_WALL | ALONE, share=0.004),
+        Configuration(
+            f"{AUTOMINE}, batches of 1, 64 in flight, 1 process",
+            chain=AUTOMINE,
+            settings=NO_WALL | ALONE | IN_FLIGHT,
+            share=0.008,
+        ),
+    ],
+    "limit": _crew(f"{AUTOMINE}, batches of 1, 10 a second", chain=AUTOMINE, settings=ALONE, share=0.004),
     "levers": [
         Configuration("mock, 3 processes again", processes=3),
         Configuration("mock, 1 process, 1 core", cores=1),
@@ -79,9 +94,9 @@ GROUPS: dict[str, list[Configuration]] = {
         _lever("2 threads", threads=2),
         _lever("10 threads", threads=10),
         _lever("batches of 100", settings=NO_WALL | {"BATCH_MAX_SIZE": "100"}),
+        _lever("batches of 500", settings=NO_WALL | {"BATCH_MAX_SIZE": "500"}),
         _lever("batches of 10000", settings=NO_WALL | {"BATCH_MAX_SIZE": "10000"}),
         _lever("prefetch of 1", settings=NO_WALL | {"dramatiq_queue_prefetch": "1"}),
-        _lever("messages of 100", message_size=100),
         _lever("messages of 2000", message_size=2000),
         _lever("commits not awaited", postgresql={"synchronous_commit": "off"}),
     ],
