@@ -29,6 +29,8 @@ class Configuration:
     threads: int = 5
     chain: str = MOCK
     share: float = 1.0
+    #: Credentials that go before, unmeasured and a message each: what a process loads, it loads once.
+    warm_up: int = 600
     settings: Mapping[str, str] = field(default_factory=lambda: NO_WALL)
     #: Settings of the database, by PostgreSQL's names.
     postgresql: Mapping[str, str] = field(default_factory=dict)
@@ -67,37 +69,40 @@ GROUPS: dict[str, list[Configuration]] = {
     ],
     "blocks": _crew(BLOCKS, chain=BLOCKS),
     "automine": _crew(AUTOMINE, chain=AUTOMINE),
-    "mock alone": _crew("mock, batches of 1", settings=NO_WALL | ALONE, share=0.02),
-    "blocks alone": [
-        *_crew(f"{BLOCKS}, batches of 1", chain=BLOCKS, settings=NO_WALL | ALONE, share=0.004),
-        Configuration(
-            f"{BLOCKS}, batches of 1, 64 in flight, 1 process",
-            chain=BLOCKS,
-            settings=NO_WALL | ALONE | IN_FLIGHT,
-            share=0.008,
-        ),
-    ],
+    "mock alone": _crew("mock, batches of 1", settings=NO_WALL | ALONE, share=0.02, warm_up=60),
+    "blocks alone": _crew(
+        f"{BLOCKS}, batches of 1", chain=BLOCKS, settings=NO_WALL | ALONE, share=0.004, warm_up=60
+    ),
     "automine alone": [
-        *_crew(f"{AUTOMINE}, batches of 1", chain=AUTOMINE, settings=NO_WALL | ALONE, share=0.004),
+        *_crew(
+            f"{AUTOMINE}, batches of 1", chain=AUTOMINE, settings=NO_WALL | ALONE, share=0.004, warm_up=60
+        ),
         Configuration(
             f"{AUTOMINE}, batches of 1, 64 in flight, 1 process",
             chain=AUTOMINE,
             settings=NO_WALL | ALONE | IN_FLIGHT,
             share=0.008,
+            warm_up=60,
         ),
     ],
-    "limit": _crew(f"{AUTOMINE}, batches of 1, 10 a second", chain=AUTOMINE, settings=ALONE, share=0.004),
+    "limit": [
+        Configuration(
+            f"{AUTOMINE}, batches of 1, 10 a second, 3 processes",
+            processes=3,
+            chain=AUTOMINE,
+            settings=ALONE,
+            share=0.005,
+            warm_up=60,
+        )
+    ],
     "levers": [
         Configuration("mock, 3 processes again", processes=3),
         Configuration("mock, 1 process, 1 core", cores=1),
         _lever("1 core", cores=1),
-        _lever("2 threads", threads=2),
         _lever("10 threads", threads=10),
         _lever("batches of 100", settings=NO_WALL | {"BATCH_MAX_SIZE": "100"}),
-        _lever("batches of 500", settings=NO_WALL | {"BATCH_MAX_SIZE": "500"}),
         _lever("batches of 10000", settings=NO_WALL | {"BATCH_MAX_SIZE": "10000"}),
         _lever("prefetch of 1", settings=NO_WALL | {"dramatiq_queue_prefetch": "1"}),
-        _lever("messages of 2000", message_size=2000),
         _lever("commits not awaited", postgresql={"synchronous_commit": "off"}),
     ],
 }

@@ -21,7 +21,7 @@ from tests.benchmarks.configuration import GROUPS, Configuration
 from tests.benchmarks.measuring import Run, WrongResult, measure
 from tests.benchmarks.site import ForeignServer, Site
 
-#: With these one process is busy for about ten seconds, and twenty with half a core.
+#: With these one process is busy for five to ten seconds.
 CREDENTIALS = 20_000
 
 #: Runs of each configuration; one after the other, so that what the machine does besides hits all alike.

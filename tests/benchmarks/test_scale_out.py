@@ -38,7 +38,7 @@ def test_what_is_not_confirmed_is_no_figure(postgres_url: str, monkeypatch: pyte
     with psycopg.connect(postgres_url) as admin:
         with pytest.raises(WrongResult, match="1 were queued"):
             check(admin, None, 1)
-        assert check(admin, None, 0) == (0, 0)
+        check(admin, None, 0)
     database.close_all()
 
 
