@@ -63,8 +63,9 @@ class Run:
 
 def measure(site: Site, configuration: Configuration, count: int) -> Run:
     """Run ``count`` credentials through new workers. Raises `WrongResult`."""
+    warm_up = min(configuration.warm_up, count)
     with ExitStack() as stack:
-        variables, anvil = stack.enter_context(site.run(configuration, configuration.warm_up + count))
+        variables, anvil = stack.enter_context(site.run(configuration, warm_up + count))
         workers = stack.enter_context(_workers(site, configuration, variables))
         groups = {
             "workers": [master.pid for master in workers],
@@ -76,11 +77,11 @@ def measure(site: Site, configuration: Configuration, count: int) -> Run:
         client = stack.enter_context(redis.Redis.from_url(site.valkey.url))
         stack.enter_context(used_here(variables))
         write_ids = intake.queued()
-        intake.send(write_ids[: configuration.warm_up], 1)
-        _await_end(admin, configuration.warm_up)
+        intake.send(write_ids[:warm_up], 1)
+        _await_end(admin, warm_up)
         batches = _batches(admin)
         before, begin = Usage.now(groups, admin, client), time.monotonic()
-        intake.send(write_ids[configuration.warm_up :], configuration.message_size)
+        intake.send(write_ids[warm_up:], configuration.message_size)
         _await_end(admin, len(write_ids))
         seconds, used = time.monotonic() - begin, Usage.now(groups, admin, client).since(before)
         check(admin, anvil, len(write_ids))
