@@ -87,7 +87,7 @@ def test_rates(ledger: str) -> None:
     ended(failed(), now - 90)
     expected = {
         "completed_per_minute": {"1": 2.0, "5": 4 / 5, "60": 6 / 60},
-        "failed_per_minute": {"1": 0.0, "5": 1 / 5, "60": 1 / 60},
+        "failed_per_minute": {"1": 0.0, "5": 1 / 5, "60": 0.017},
     }
     assert history.rates(now) == expected
     for minute in range(-2, 60):
@@ -105,4 +105,4 @@ def test_a_clock_that_was_ahead(ledger: str) -> None:
     ended(confirmed(), BEGIN + 130)
     history.record(BEGIN + 183)
     assert [row.completed for row in history.read(BEGIN) if row.minute <= BEGIN + 120] == [0, 0, 1]
-    assert history.rates(BEGIN + 185)["completed_per_minute"] == {"1": 1.0, "5": 1 / 5, "60": 1 / 60}
+    assert history.rates(BEGIN + 185)["completed_per_minute"] == {"1": 1.0, "5": 1 / 5, "60": 0.017}
