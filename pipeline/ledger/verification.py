@@ -24,8 +24,9 @@ from pipeline.ledger.sql import CHUNK, chunks, locked, rows, text_of
 from pipeline.metrics.catalogue import RETRIED, SUCCEEDED
 from pipeline.models import Batch, BatchState, Credential, State, Write
 
-#: No message of a dead worker is delivered again sooner: its heartbeat has to have stopped for longer.
-REDELIVERY_SECONDS = 3.0
+#: No message of a dead worker is delivered again sooner: its heartbeat has to have stopped for 3 s. That
+#: may have been up to 2 s old when the verification began, where its threads had to wait for a core.
+REDELIVERY_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,6 +138,15 @@ def test_a_redelivery_costs_nothing(ledger: str) -> None:
     assert seen(write_id) == ("active", 1)
 
 
+@pytest.mark.parametrize(("seconds_ago", "counted"), [(1.5, 2), (0.5, 1)])
+def test_a_delivery_after_a_death_is_counted(ledger: str, seconds_ago: float, counted: int) -> None:
+    """Also where the dead worker's heartbeat was old already when it began; a double at once is not."""
+    [write_id] = queue(1)
+    verification.begin([write_id])
+    Write.update(updated_at=time.time() - seconds_ago).execute()
+    assert [write.deliveries for write in verification.begin([write_id])] == [counted]
+
+
 def test_a_redelivery_of_a_retry_costs_nothing(ledger: str) -> None:
     """The second attempt is counted once, however often it begins."""
     [write_id] = queue(1)
