@@ -15,7 +15,7 @@ from uuid import uuid4
 import peewee as pw
 
 from pipeline.database import database, is_sqlite
-from pipeline.ledger.sql import chunks, locked, rows, text_of
+from pipeline.ledger.sql import among, chunks, locked, rows, text_of
 from pipeline.models import Credential, utc_now
 
 #: The column as it is, or an empty object: other programs may have stored anything.
@@ -95,7 +95,7 @@ def _merge(credential_ids: Sequence[str], values: Mapping[str, Any]) -> None:
         try:
             with database.atomic():
                 Credential.update(metadata=_merged(values), updated_at=utc_now()).where(
-                    Credential.id.in_(part)
+                    among(Credential.id, part)
                 ).execute()
         except pw.DataError:
             _merge_texts(part, values)

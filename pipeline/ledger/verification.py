@@ -20,7 +20,7 @@ from pipeline.database import transaction
 from pipeline.errors import PipelineError
 from pipeline.ledger import dead_letters, journal, tallies
 from pipeline.ledger.attempts import MAX_BACKOFF_MS, FailedAttempt, tell_delayed
-from pipeline.ledger.sql import CHUNK, chunks, locked, rows, text_of
+from pipeline.ledger.sql import CHUNK, among, chunks, locked, rows, text_of
 from pipeline.metrics.catalogue import RETRIED, SUCCEEDED
 from pipeline.models import Batch, BatchState, Credential, State, Write
 
@@ -67,7 +67,7 @@ def begin(write_ids: Sequence[int], *, again: bool = True) -> list[Verifiable]:
     alone what was begun before, without an end.
     """
     now = time.time()
-    mine = Write.id.in_(list(write_ids)) & (Write.state == State.QUEUED)
+    mine = among(Write.id, write_ids) & (Write.state == State.QUEUED)
     due = Write.due_at.is_null() | (Write.due_at <= now)
     new_attempt = (Write.attempts == 0) | Write.due_at.is_null(False)
     new_delivery = (Write.deliveries == 0) | (Write.updated_at < now - REDELIVERY_SECONDS)
@@ -83,7 +83,7 @@ def begin(write_ids: Sequence[int], *, again: bool = True) -> list[Verifiable]:
     )
     ids = [row[0] for row in rows(begun)]
     if not again:
-        mine = Write.id.in_(ids)
+        mine = among(Write.id, ids)
     query = (
         Write.select(
             Write.id,
@@ -171,7 +171,7 @@ def _fill(ids: list[int], *, document_checked: bool, lane: str, size: int) -> li
     Where some have moved on, the last batch has fewer.
     """
     queued = Write.select(Write.id, Write.job_id, Write.credential_id).where(
-        Write.id.in_(ids), Write.state == State.QUEUED
+        among(Write.id, ids), Write.state == State.QUEUED
     )
     found = rows(locked(queued.order_by(Write.id)))
     groups = list(chunks([row[0] for row in found], size))
@@ -216,7 +216,7 @@ def _join(
                 document_checked=document_checked,
                 updated_at=time.time(),
             )
-            .where(Write.id.in_(part), Write.state == State.QUEUED)
+            .where(among(Write.id, part), Write.state == State.QUEUED)
             .returning(Write.job_id, Write.credential_id)
         )
         tallies.attempts(len(joined), stage="hash_verify", outcome=SUCCEEDED)
