@@ -1,0 +1,112 @@
+"""One run: credentials go in, faults come as they get on, and it ends when nothing is under way."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from pipeline import status
+from pipeline.database import AWAY
+from pipeline.models import DeadLetter
+from tests.chaos.faults import FAULTS
+from tests.chaos.intake import Intake
+from tests.chaos.schedule import Planned
+from tests.chaos.site import ChaosSite
+
+POLL_SECONDS = 0.1
+#: A chain has blocks whether or not anybody sends: what is stuck is known by them.
+BLOCK_SECONDS = 1.0
+#: So long nothing may get on.
+STALL_SECONDS = 90.0
+#: Credentials that are handed in before others are settled, at least.
+SMALLEST_WINDOW = 60
+
+
+class Breach(Exception):
+    """Something did not hold."""
+
+
+@dataclass(frozen=True)
+class Happened:
+    """A fault that came: at which progress, after how many seconds, and what it did."""
+
+    planned: Planned
+    handed_in: int
+    settled: int
+    seconds: float
+    detail: str
+
+
+@dataclass
+class Run:
+    """The faults of a schedule, at a site, while an intake hands in."""
+
+    site: ChaosSite
+    intake: Intake
+    schedule: Sequence[Planned]
+    timeline: list[Happened] = field(default_factory=list)
+    begun: float = field(default_factory=time.monotonic)
+    _mined_at: float = 0.0
+    _counts: dict[str, int] = field(default_factory=dict)
+    _got_on_at: float = field(default_factory=time.monotonic)
+    _progress: int = 0
+
+    def until_idle(self) -> None:
+        """Until all faults have come and nothing is under way. Raises `Breach` when it does not get on."""
+        with ThreadPoolExecutor(1) as pool:
+            handing_in = pool.submit(self.intake.run)
+            try:
+                self._go_on(handing_in)
+                handing_in.result()
+            finally:
+                self.intake.stopped.set()
+
+    def _go_on(self, handing_in: Future[None]) -> None:
+        waiting = list(self.schedule)
+        while waiting or not handing_in.done() or not self._is_idle():
+            self._look()
+            while waiting and waiting[0].at <= self._progress:
+                self._make(waiting.pop(0))
+                self._look()
+            if handing_in.done():
+                handing_in.result()
+            time.sleep(POLL_SECONDS)
+
+    def _look(self) -> None:
+        """How far it is, and one more block when it is time."""
+        now = time.monotonic()
+        if now - self._mined_at > BLOCK_SECONDS:
+            self._mined_at = now
+            self.site.anvil.mine()
+        counts, before = self._read_counts() or self._counts, self._counts
+        if counts:
+            self._counts = counts
+            # A reorg takes some back, which is no way back for the progress.
+            self.intake.settled = max(self.intake.settled, counts["completed"] + counts["failed"])
+        progress = len(self.intake.accepted) + self.intake.settled
+        if counts != before or progress != self._progress:
+            self._got_on_at = now
+        self._progress = progress
+        if now - self._got_on_at > STALL_SECONDS and not self._is_idle():
+            raise Breach(f"nothing got on for {STALL_SECONDS:g} s: {self._counts}")
+
+    def _read_counts(self) -> dict[str, int] | None:
+        try:
+            return dict(status.counts())
+        except AWAY:
+            return None
+
+    def _is_idle(self) -> bool:
+        """Nothing is pending, and nothing that failed goes out once more by itself."""
+        counts = self._read_counts()
+        if counts is None or sum(counts[name] for name in ("waiting", "active", "delayed")):
+            return False
+        return not DeadLetter.select().where(DeadLetter.resolved_at.is_null(), DeadLetter.replayable).exists()
+
+    def _make(self, planned: Planned) -> None:
+        handed_in, settled = len(self.intake.accepted), self.intake.settled
+        begin = time.monotonic() - self.begun
+        detail = FAULTS[planned.kind](self.site, planned.chance())
+        self.timeline.append(Happened(planned, handed_in, settled, begin, detail))

@@ -1,0 +1,90 @@
+"""The servers of a run, all its own, and the settings that everybody on it has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+from pipeline.embedded.postgres import PostgresServer
+from pipeline.embedded.valkey import ValkeyServer
+from pipeline.embedded.workers import Scheduler, Workers
+from tests.benchmarks.site import Site, clean_environment, used_here
+from tests.chaos.supervisor import Supervised
+from tests.issuer import chain_variables
+from tests.servers.anvil import Anvil
+from tests.servers.fault_proxy import FaultProxy
+
+MASTERS = 2
+
+#: Stands in the RPC URL as a provider's token would; it may appear nowhere.
+TOKEN = "c4nary0rpc0token"
+
+#: More slots than are asked for, small batches, and retries that do not take longer than the run.
+SETTINGS = {
+    "rate_limit_max": 1000,
+    "batch_max_size": 25,
+    "retry_min_backoff_ms": 200,
+    "log_format": "json",
+}
+
+
+@dataclass
+class ChaosSite:
+    """What faults are made at."""
+
+    base: Site
+    anvil: Anvil
+    proxy: FaultProxy
+    variables: dict[str, object]
+    #: The block with the registry: no reorg goes that far.
+    first_block: int
+    masters: list[Supervised] = field(default_factory=list)
+    scheduler: Supervised | None = None
+    #: How many blocks each reorg has taken away.
+    reorgs: list[int] = field(default_factory=list)
+
+    @property
+    def valkey(self) -> ValkeyServer:
+        """Redis, with its append-only file."""
+        return self.base.valkey
+
+    @property
+    def postgres(self) -> PostgresServer:
+        """Where the truth is."""
+        return self.base.postgres
+
+
+@contextmanager
+def chaos_site() -> Iterator[ChaosSite]:
+    """Start everything; this process's settings are those of the workers. Raises `ForeignServer`."""
+    with ExitStack() as stack:
+        base = stack.enter_context(Site())
+        anvil = stack.enter_context(Anvil(base.new_folder("anvil")))
+        proxy = stack.enter_context(FaultProxy(anvil.rpc_url))
+        variables = {
+            "database_url": base.postgres.create_database("chaos"),
+            "redis_url": base.valkey.url,
+            **SETTINGS,
+            **chain_variables(anvil, rpc_url=f"{proxy.url}/v3/{TOKEN}"),
+        }
+        site = ChaosSite(base, anvil, proxy, variables, anvil.block_number)
+        environment = {name.upper(): str(value) for name, value in variables.items()}
+        stack.enter_context(used_here(environment))
+        _migrate()
+        for _ in range(MASTERS):
+            site.masters.append(stack.enter_context(_supervised(base, Workers, environment)))
+        site.scheduler = stack.enter_context(_supervised(base, Scheduler, environment))
+        yield site
+
+
+def _supervised(base: Site, kind: type[Workers] | type[Scheduler], settings: dict[str, str]) -> Supervised:
+    folder = base.new_folder(kind.name)
+    environment = {**clean_environment(), **settings}
+    return Supervised(kind(folder, environment=environment, working_directory=folder))
+
+
+def _migrate() -> None:
+    from pipeline.database import database
+
+    database.is_closed()  # opens it, and brings the schema up to date
