@@ -101,11 +101,12 @@ def _one_run(site: ChaosSite, options: argparse.Namespace) -> int:
 
 def _found(run: Run) -> list[str]:
     """What does not hold."""
+    stalled = []
     try:
         run.until_idle()
     except Breach as breach:
-        return [str(breach)]
-    return list(breaches(run))
+        stalled.append(str(breach))
+    return [*stalled, *breaches(run)]
 
 
 if __name__ == "__main__":
