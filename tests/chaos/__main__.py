@@ -52,6 +52,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--ignore-environment", action="store_true", help="run though servers of others are named in it"
     )
+    parser.add_argument("--timeline", action="store_true", help="print the faults also when all holds")
     options = parser.parse_args(arguments)
     if options.seed is None:
         options.seed = random.randrange(LARGEST_SEED)
@@ -89,20 +90,23 @@ def _one_run(site: ChaosSite, options: argparse.Namespace) -> int:
     seconds, cpu_seconds = time.monotonic() - run.begun, tree_cpu_seconds(os.getpid()) - cpu_before
     for line in report.summary(run, seconds, cpu_seconds):
         print(line)
+    if found or options.timeline:
+        print("\n".join(["", "faults, in order:", *report.timeline(run)]))
     if not found:
         return 0
-    print("\n".join(["", "faults, in order:", *report.timeline(run), "", *found]))
+    print("\n".join(["", *found]))
     print(f"seed {options.seed}; again: {_replay(options)}")
     return 1
 
 
 def _found(run: Run) -> list[str]:
     """What does not hold."""
+    stalled = []
     try:
         run.until_idle()
     except Breach as breach:
-        return [str(breach)]
-    return list(breaches(run))
+        stalled.append(str(breach))
+    return [*stalled, *breaches(run)]
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import redis
 
@@ -16,11 +16,13 @@ from pipeline.ledger import nonces
 from pipeline.pausing import pause, resume
 from pipeline.queues import HEARTBEAT_TIMEOUT_MS
 from tests.chaos.site import ChaosSite
-from tests.chaos.supervisor import send
+from tests.chaos.supervisor import Supervised, send
 
 #: The longest wait for something that may not come, such as a transaction when all is idle.
 PATIENCE_SECONDS = 3.0
 POLL_SECONDS = 0.05
+#: The longest wait for workers that are being started again.
+START_SECONDS = 20.0
 DEEPEST_REORG = 6
 
 Make = Callable[[ChaosSite, random.Random], str]
@@ -36,22 +38,22 @@ def waited(condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> 
     return True
 
 
+def living(masters: Sequence[Supervised]) -> list[int]:
+    """The workers of these, once there are any."""
+    waited(lambda: any(master.worker_pids() for master in masters), START_SECONDS)
+    return [pid for master in masters for pid in master.worker_pids()]
+
+
 def kill_worker(site: ChaosSite, chance: random.Random) -> str:
     """``kill -9``; its master then ends the others, and is started again."""
-    pids = [pid for master in site.masters for pid in master.worker_pids()]
-    if not pids:
-        return "no worker was there"
-    pid = chance.choice(pids)
-    send(pid, signal.SIGKILL)
-    return f"of {len(pids)}"
+    pids = living(site.masters)
+    hit = bool(pids) and send(chance.choice(pids), signal.SIGKILL)
+    return f"one of {len(pids)}" if hit else "it was not there"
 
 
 def stop_worker(site: ChaosSite, chance: random.Random) -> str:
     """SIGSTOP until Redis holds it for dead, then SIGCONT: it goes on with what others do by now."""
-    pids = chance.choice(site.masters).worker_pids()
-    if not pids:
-        return "no worker was there"
-    stopped = [pid for pid in pids if send(pid, signal.SIGSTOP)]
+    stopped = [pid for pid in living([chance.choice(site.masters)]) if send(pid, signal.SIGSTOP)]
     end = time.monotonic() + HEARTBEAT_TIMEOUT_MS / 1000 + 1
     waited(lambda: time.monotonic() > end, seconds=60)
     return f"{sum(send(pid, signal.SIGCONT) for pid in stopped)} went on"
@@ -59,7 +61,9 @@ def stop_worker(site: ChaosSite, chance: random.Random) -> str:
 
 def terminate_master(site: ChaosSite, chance: random.Random) -> str:
     """SIGTERM, as at a deployment; it is started again."""
-    return "sent" if chance.choice(site.masters).signal_master(signal.SIGTERM) else "it was not there"
+    master = chance.choice(site.masters)
+    living([master])  # so that the fault before this one is not all that it meets
+    return "sent" if master.signal_master(signal.SIGTERM) else "it was not there"
 
 
 def kill_scheduler(site: ChaosSite, chance: random.Random) -> str:

@@ -42,6 +42,8 @@ class Intake:
             for part, priority, is_wrong in self._parts():
                 while len(self.accepted) - self.settled > self.window and not self.stopped.is_set():
                     self.stopped.wait(PAUSE_SECONDS)
+                if self.stopped.is_set():
+                    return
                 while not self._hand_in(part, priority, is_wrong):
                     self.refusals += 1
                     if self.stopped.wait(PAUSE_SECONDS):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -19,6 +20,9 @@ from tests.workers import nothing_is_unacked
 
 #: A worker that was killed is dead to the others after five seconds; its messages are then delivered.
 ACK_SECONDS = 30.0
+
+#: An alert that does not arrive is raised again by a sweep.
+ALERT_SECONDS = 60.0
 
 #: Of each document.
 PERSONAL = b"Holder "
@@ -64,6 +68,12 @@ def failures_have_letters(run: Run) -> None:
     assert Counter(opened) == Counter(failed), (sorted(opened)[:10], sorted(failed)[:10])
 
 
+def failures_are_told(run: Run) -> None:
+    """Each cause of a failure was told to Sentry (invariant 4)."""
+    untold = DeadLetter.select().where(DeadLetter.alerted_at.is_null(), DeadLetter.resolved_at.is_null())
+    assert waited(lambda: not untold.exists(), ALERT_SECONDS), f"{untold.count()} are not told"
+
+
 def nothing_moves(run: Run) -> None:
     """No message is unacked, no batch is on its way (invariant 6)."""
     url = run.site.valkey.url
@@ -105,12 +115,15 @@ def gas_is_that_of_receipts(run: Run) -> None:
 
 
 def canaries_stay_hidden(run: Run) -> None:
-    """No key, token or personal data is in a log or in Redis's file (invariant 9)."""
+    """No key, token or personal data is in a log, in Redis's files or in an alert (invariant 9)."""
     key = str(run.site.variables["blockchain_private_key"]).removeprefix("0x").encode()
+    canaries = (key, TOKEN.encode(), PERSONAL)
     for path in _written_by_the_pipeline(run.site):
         content = path.read_bytes()
-        found = [canary for canary in (key, TOKEN.encode(), PERSONAL) if canary in content]
+        found = [canary for canary in canaries if canary in content]
         assert not found, f"{path.name} has {len(found)} of the canaries"
+    told = json.dumps(run.site.kent.items()).encode()
+    assert not [canary for canary in canaries if canary in told], "Sentry was told one of the canaries"
 
 
 def _written_by_the_pipeline(site: ChaosSite) -> Iterator[Path]:
@@ -124,6 +137,7 @@ def _written_by_the_pipeline(site: ChaosSite) -> Iterator[Path]:
 CHECKS: tuple[Check, ...] = (
     accepted_ones_are_there,
     failures_have_letters,
+    failures_are_told,
     nothing_moves,
     histories_are_legal,
     gas_is_that_of_receipts,

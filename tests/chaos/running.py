@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from pipeline import status
 from pipeline.database import AWAY
-from pipeline.models import DeadLetter
+from pipeline.models import Batch, BatchState, DeadLetter
 from tests.chaos.faults import FAULTS
 from tests.chaos.intake import Intake
 from tests.chaos.schedule import Planned
@@ -99,11 +99,20 @@ class Run:
             return None
 
     def _is_idle(self) -> bool:
-        """Nothing is pending, and nothing that failed goes out once more by itself."""
+        """Nothing is pending, no reorg is unnoticed, and nothing that failed goes out once more by itself."""
         counts = self._read_counts()
         if counts is None or sum(counts[name] for name in ("waiting", "active", "delayed")):
             return False
-        return not DeadLetter.select().where(DeadLetter.resolved_at.is_null(), DeadLetter.replayable).exists()
+        again = DeadLetter.select().where(DeadLetter.resolved_at.is_null(), DeadLetter.replayable)
+        return not again.exists() and self._blocks_are_there()
+
+    def _blocks_are_there(self) -> bool:
+        """Whether what is confirmed is in blocks of the chain: a sweep may not have seen a reorg yet."""
+        places = Batch.select(Batch.block_number, Batch.block_hash).where(Batch.state == BatchState.CONFIRMED)
+        return all(
+            (self.site.anvil.rpc("eth_getBlockByNumber", hex(number), False) or {}).get("hash") == block_hash
+            for number, block_hash in places.distinct().tuples()
+        )
 
     def _make(self, planned: Planned) -> None:
         handed_in, settled = len(self.intake.accepted), self.intake.settled

@@ -14,6 +14,7 @@ from tests.chaos.supervisor import Supervised
 from tests.issuer import chain_variables
 from tests.servers.anvil import Anvil
 from tests.servers.fault_proxy import FaultProxy
+from tests.servers.kent import Kent
 
 MASTERS = 2
 
@@ -36,6 +37,7 @@ class ChaosSite:
     base: Site
     anvil: Anvil
     proxy: FaultProxy
+    kent: Kent
     variables: dict[str, object]
     #: The block with the registry: no reorg goes that far.
     first_block: int
@@ -62,13 +64,15 @@ def chaos_site() -> Iterator[ChaosSite]:
         base = stack.enter_context(Site())
         anvil = stack.enter_context(Anvil(base.new_folder("anvil")))
         proxy = stack.enter_context(FaultProxy(anvil.rpc_url))
+        kent = stack.enter_context(Kent(base.new_folder("kent")))
         variables = {
             "database_url": base.postgres.create_database("chaos"),
             "redis_url": base.valkey.url,
+            "sentry_dsn": kent.dsn,
             **SETTINGS,
             **chain_variables(anvil, rpc_url=f"{proxy.url}/v3/{TOKEN}"),
         }
-        site = ChaosSite(base, anvil, proxy, variables, anvil.block_number)
+        site = ChaosSite(base, anvil, proxy, kent, variables, anvil.block_number)
         environment = {name.upper(): str(value) for name, value in variables.items()}
         stack.enter_context(used_here(environment))
         _migrate()
