@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import redis
 
 from pipeline.embedded.workers import Workers
+from tests.waiting import until
 
 
 @contextmanager
@@ -23,6 +24,25 @@ def stopped(workers: Workers) -> Iterator[None]:
     finally:
         for pid in pids:
             os.kill(pid, signal.SIGCONT)
+
+
+def as_supervisor(
+    workers: Workers, condition: Callable[[], bool], *, on_death: Callable[[], None] = lambda: None
+) -> int:
+    """Start workers again whenever they have ended, until the condition holds; how often that was."""
+    starts = 0
+
+    def holds() -> bool:
+        nonlocal starts
+        if workers.poll() is not None:
+            starts += 1
+            on_death()
+            workers.stop()
+            workers.start()
+        return condition()
+
+    until(holds, seconds=90, what="the condition")
+    return starts
 
 
 def nothing_is_unacked(redis_url: str) -> Callable[[], bool]:

@@ -13,6 +13,7 @@ from pipeline.embedded.workers import Workers
 from pipeline.models import DeadLetter, Write
 from tests.issuer import document
 from tests.waiting import until
+from tests.workers import as_supervisor
 
 
 @pytest.fixture
@@ -33,22 +34,6 @@ def items(count: int, *, bad: int, holder: str) -> list[dict[str, Any]]:
     found = [{"credential_id": f"c{n}", "document": document(n)} for n in range(count)]
     found[bad]["document"] = {**document(bad), "holder": holder}
     return found
-
-
-def as_supervisor(workers: Workers, condition: Callable[[], bool]) -> int:
-    """Start workers again whenever they have ended, until the condition holds; how often that was."""
-    starts = 0
-
-    def holds() -> bool:
-        nonlocal starts
-        if workers.poll() is not None:
-            starts += 1
-            workers.stop()
-            workers.start()
-        return condition()
-
-    until(holds, seconds=90, what="the condition")
-    return starts
 
 
 @pytest.mark.parametrize(
