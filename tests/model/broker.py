@@ -25,7 +25,7 @@ class Broker(dramatiq.Broker):
 
     def enqueue(self, message: dramatiq.Message[Any], *, delay: int | None = None) -> dramatiq.Message[Any]:
         del delay
-        self._boundaries.passed()
+        self._boundaries.passed("message")
         self.messages.append(message)
         return message
 

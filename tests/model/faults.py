@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from pipeline.database import database
+
+#: Of which kind, and how many of that kind are passed before.
+Boundary = tuple[str, int]
+
+KINDS = ("begin", "commit", "message", "ask", "send", "sent")
 
 
 class Crash(BaseException):
@@ -20,11 +25,22 @@ class Boundaries:
 
     def __init__(self) -> None:
         self._left: int | None = None
+        self._kind = ""
+        self._visit: Callable[[], None] | None = None
 
     @contextmanager
-    def dying_at(self, number: int) -> Iterator[None]:
+    def visited_at(self, boundary: Boundary, visit: Callable[[], None]) -> Iterator[None]:
+        """Another process does ``visit`` at that boundary, or at the next at which no transaction is open."""
+        (self._kind, self._left), self._visit = boundary, visit
+        try:
+            yield
+        finally:
+            self._left = self._visit = None
+
+    @contextmanager
+    def dying_at(self, boundary: Boundary) -> Iterator[None]:
         """Die at that boundary, if the block passes so many."""
-        self._left = number
+        self._kind, self._left = boundary
         try:
             yield
         except Crash:
@@ -32,13 +48,19 @@ class Boundaries:
         finally:
             self._left = None
 
-    def passed(self) -> None:
+    def passed(self, kind: str) -> None:
         """Raises `Crash` where the process dies, and for all that ``finally`` blocks try afterwards."""
         if self._left is None:
             return
-        self._left -= 1
-        if self._left < 0:
+        if self._left >= 0:
+            self._left -= kind == self._kind
+        if self._left >= 0:
+            return
+        if self._visit is None:
             raise Crash
+        if not database.in_transaction():
+            visit, self._left, self._visit = self._visit, None, None
+            visit()
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
         """Each transaction's begin and end are boundaries; one that dies before its commit is rolled back."""
@@ -46,12 +68,12 @@ class Boundaries:
         begin, commit = opened.begin, opened.commit
 
         def begin_or_die(*args: Any) -> None:
-            self.passed()
+            self.passed("begin")
             begin(*args)
 
         def commit_or_die() -> None:
             try:
-                self.passed()
+                self.passed("commit")
             except Crash:
                 opened.rollback()
                 opened._clear_commit_callbacks()

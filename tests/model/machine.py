@@ -12,10 +12,11 @@ from pipeline import pausing
 from pipeline.credentials import sync
 from pipeline.database import database
 from tests.issuer import document
+from tests.model.faults import KINDS, Boundary
 from tests.model.world import World
 
-#: So many boundaries a step has at most, or nearly so.
-BOUNDARIES = 24
+#: Where a process dies or is overtaken; the first ones are the likelier.
+BOUNDARIES = st.tuples(st.sampled_from(KINDS), st.sampled_from([0, 0, 0, 1, 1, 2, 3, 5]))
 
 SWEEPS = st.sampled_from(["settle", "reconcile", "chain_write"])
 
@@ -30,7 +31,7 @@ class Pipeline(RuleBasedStateMachine):
         self.world = type(self).new_world()
         self.queued: set[str] = set()
 
-    @rule(number=st.integers(0, 5), urgent=st.booleans())
+    @rule(number=st.integers(0, 9), urgent=st.booleans())
     def queue(self, number: int, urgent: bool) -> None:
         """A credential, new or the same again."""
         name = f"c{number}"
@@ -55,18 +56,43 @@ class Pipeline(RuleBasedStateMachine):
         self.world.work(name)
 
     @precondition(lambda self: self.world.broker.messages)
-    @rule(index=st.integers(0, 9), boundary=st.integers(0, BOUNDARIES))
-    def crash_in_message(self, index: int, boundary: int) -> None:
+    @rule(index=st.integers(0, 9), boundary=BOUNDARIES)
+    def crash_in_message(self, index: int, boundary: Boundary) -> None:
         """The message is gone with its worker."""
         with self.world.boundaries.dying_at(boundary):
             self.world.deliver(index)
         self.world.restart()
 
-    @rule(name=SWEEPS, boundary=st.integers(0, BOUNDARIES))
-    def crash_in_sweep(self, name: str, boundary: int) -> None:
+    @rule(name=SWEEPS, boundary=BOUNDARIES)
+    def crash_in_sweep(self, name: str, boundary: Boundary) -> None:
         with self.world.boundaries.dying_at(boundary):
             self.world.work(name)
         self.world.restart()
+
+    @precondition(lambda self: len(self.world.broker.messages) > 1)
+    @rule(index=st.integers(0, 9), boundary=BOUNDARIES)
+    def interleave(self, index: int, boundary: Boundary) -> None:
+        """A worker is overtaken in the middle of a message by one with another."""
+        world = self.world
+        with world.boundaries.visited_at(boundary, lambda: world.deliver_elsewhere(index)):
+            world.deliver(index)
+
+    @rule(name=SWEEPS, index=st.integers(0, 9), boundary=BOUNDARIES)
+    def overtake(self, name: str, index: int, boundary: Boundary) -> None:
+        """The same happens to a sweep."""
+        world = self.world
+        with world.boundaries.visited_at(boundary, lambda: world.deliver_elsewhere(index)):
+            world.work(name)
+
+    @rule(limit=st.integers(1, 3))
+    def carry_on(self, limit: int) -> None:
+        """A moment in which nothing is in the way: so runs get further than to the first stage."""
+        self.world.node.mend()
+        pausing.resume("somebody")
+        for _ in range(len(self.world.broker.messages)):
+            self.world.deliver(0)
+        self.world.node.mine(limit)
+        self.world.work("settle")
 
     @rule(limit=st.integers(0, 3))
     def mine(self, limit: int) -> None:
@@ -121,8 +147,7 @@ class Pipeline(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """No fault any more: everything comes to its end."""
-        node = self.world.node
-        node.down = node.loses_reply = node.refuses = False
+        self.world.node.mend()
         pausing.resume("somebody")
         self.world.drain()
         self.nothing_is_there_twice()

@@ -33,12 +33,16 @@ class Node:
     def __init__(self, clock: Clock, boundaries: Boundaries) -> None:
         self._clock, self._boundaries = clock, boundaries
         self._forks = 0
-        self.down = self.loses_reply = self.refuses = False
+        self.mend()
         self.pool: dict[int, dict[str, Any]] = {}
         self.chain: list[tuple[Block, list[dict[str, Any]]]] = []
         self.mine(0)
 
     # --- what the world does to it -------------------------------------------------------
+
+    def mend(self) -> None:
+        """No fault any more."""
+        self.down = self.loses_reply = self.refuses = False
 
     def mine(self, limit: int) -> None:
         """A block with at most ``limit`` transactions of the pool."""
@@ -66,7 +70,7 @@ class Node:
     # --- what the pipeline asks ----------------------------------------------------------
 
     def _asked(self) -> None:
-        self._boundaries.passed()
+        self._boundaries.passed("ask")
         if self.down:
             raise NodeUnreachable("the node is down")
 
@@ -113,11 +117,11 @@ class Node:
 
     def send(self, raw: bytes) -> SendAnswer:
         """Like the real one: never raises for what a node says, or that none answers."""
-        self._boundaries.passed()
+        self._boundaries.passed("send")
         if self.down:
             return SendAnswer(AnswerKind.UNKNOWN, "no answer")
         answer = self._take(json.loads(raw[1:]) | {"hash": _hash(raw)})
-        self._boundaries.passed()
+        self._boundaries.passed("sent")
         return SendAnswer(AnswerKind.UNKNOWN, "the reply was lost") if self.loses_reply else answer
 
     def _take(self, sent: dict[str, Any]) -> SendAnswer:

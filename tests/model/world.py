@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from dramatiq.errors import Retry
 
-from pipeline import current, redis_client
+from pipeline import current, redis_client, verification
 from pipeline.actors import broker as pipeline_broker
 from pipeline.database import database
 from pipeline.errors import ChainError
@@ -19,6 +19,7 @@ from pipeline.ledger.sql import rows
 from pipeline.models import State, Write
 from pipeline.settings import get_settings
 from pipeline.settlement import healing, pace, sweep
+from pipeline.turns import Turns
 from tests.model.broker import Broker
 from tests.model.clock import Clock
 from tests.model.faults import Boundaries
@@ -54,6 +55,13 @@ class World:
         """One of the messages that wait."""
         message = self.broker.messages.pop(index % len(self.broker.messages))
         self.work(message.actor_name, *message.args)
+
+    def deliver_elsewhere(self, index: int) -> None:
+        """One of the messages, in another process."""
+        if self.broker.messages:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(verification, "_turns", Turns())
+                self.deliver(index)
 
     def restart(self) -> None:
         """What a process has in memory is gone."""
