@@ -19,11 +19,21 @@ from tests.benchmarks.comparing import compared, show
 from tests.benchmarks.measuring import WrongResult
 from tests.benchmarks.peer import Peer, PeerFailed
 from tests.benchmarks.scenarios import Scenario
-from tests.benchmarks.scenarios.drain import DRAIN, SINGLE_DRAIN
+from tests.benchmarks.scenarios.drain import CHAIN_DRAINS, MOCK_DRAINS
 from tests.benchmarks.scenarios.intake import INTAKE
+from tests.benchmarks.scenarios.latency import LATENCY
+from tests.benchmarks.scenarios.limiter import LIMITER
+from tests.benchmarks.scenarios.memory import MEMORY
 from tests.benchmarks.site import ForeignServer, Site
 
-SCENARIOS: dict[str, list[Scenario]] = {"intake": [INTAKE], "drain": [DRAIN, SINGLE_DRAIN]}
+SCENARIOS: dict[str, list[Scenario]] = {
+    "intake": [INTAKE],
+    "drain": MOCK_DRAINS,
+    "chain": CHAIN_DRAINS,
+    "latency": [LATENCY],
+    "limiter": [LIMITER],
+    "memory": [MEMORY],
+}
 
 CREDENTIALS = 10_000
 ROUNDS = 5

@@ -18,8 +18,8 @@ def test_ours_alone(capsys: pytest.CaptureFixture[str]) -> None:
     assert bench.main(["--credentials", "50", "--rounds", "1", "--scenario", "drain", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["rows"]
     assert [row["what"] for row in rows if "from bulk" in row["what"]] == [
-        "mock drain, from bulk: credentials a second",
-        "mock drain, from bulk: CPU s per 1,000",
+        "drain, mock, from bulk: credentials a second",
+        "drain, mock, from bulk: CPU s per 1,000",
     ]
     assert all(row["ours"]["median"] >= 0 and row["peer"] is row["ratio"] is None for row in rows)
 
