@@ -19,17 +19,19 @@ NOT_LOST_FOR_SECONDS = 86_400.0
 PART = 1000
 
 
-def store(count: int) -> None:
-    """Store that many credentials and queue their writes; no message leaves."""
+def store(count: int, *, queued: bool = True) -> None:
+    """Store that many credentials and, if told so, queue their writes; no message leaves."""
     for part in chunks(range(count), PART):
         records = [CredentialRecord.of(f"c{number}", document(number)) for number in part]
-        _store(records)
+        _store(records, queued)
     database.execute_sql("VACUUM (FULL, ANALYZE) credentials, writes")
 
 
 @transaction
-def _store(records: list[CredentialRecord]) -> None:
+def _store(records: list[CredentialRecord], queued: bool) -> None:
     credentials.store(records)
+    if not queued:
+        return
     queueing.queue([record.request for record in records])
     Write.update(sent_at=time.time() + NOT_LOST_FOR_SECONDS).where(Write.sent_at < time.time()).execute()
 

@@ -66,7 +66,7 @@ def measure(site: Site, configuration: Configuration, count: int) -> Run:
     warm_up = min(configuration.warm_up, count)
     with ExitStack() as stack:
         variables, anvil = stack.enter_context(site.run(configuration, warm_up + count))
-        workers = stack.enter_context(_workers(site, configuration, variables))
+        workers = stack.enter_context(running(site, configuration, variables))
         groups = {
             "workers": [master.pid for master in workers],
             "postgresql": [site.postgres.pid],
@@ -78,11 +78,11 @@ def measure(site: Site, configuration: Configuration, count: int) -> Run:
         stack.enter_context(used_here(variables))
         write_ids = intake.queued()
         intake.send(write_ids[:warm_up], 1)
-        _await_end(admin, warm_up)
+        await_end(admin, warm_up)
         batches = _batches(admin)
         before, begin = Usage.now(groups, admin, client), time.monotonic()
         intake.send(write_ids[warm_up:], configuration.message_size)
-        _await_end(admin, len(write_ids))
+        await_end(admin, len(write_ids))
         seconds, used = time.monotonic() - begin, Usage.now(groups, admin, client).since(before)
         check(admin, anvil, len(write_ids))
         batches = _batches(admin) - batches
@@ -90,7 +90,7 @@ def measure(site: Site, configuration: Configuration, count: int) -> Run:
 
 
 @contextmanager
-def _workers(
+def running(
     site: Site, configuration: Configuration, variables: Mapping[str, str]
 ) -> Iterator[list[Workers]]:
     """Masters that share nothing but the servers in ``variables``."""
@@ -111,7 +111,8 @@ def _workers(
         yield started
 
 
-def _await_end(admin: psycopg.Connection[Any], count: int) -> None:
+def await_end(admin: psycopg.Connection[Any], count: int) -> None:
+    """Return once so many writes have ended. Raises `WrongResult` after `PATIENCE_SECONDS`."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while _ended(admin) < count:
         if time.monotonic() > deadline:

@@ -47,8 +47,11 @@ def refuse_foreign_servers() -> None:
 class Site:
     """PostgreSQL and Valkey for all runs; each run has a database, a chain and workers of its own."""
 
-    def __init__(self) -> None:
-        refuse_foreign_servers()
+    def __init__(self, *, tcp: bool = False, foreign: bool = False) -> None:
+        """``tcp``: reach Valkey as others do; ``foreign``: servers in the environment are no obstacle."""
+        if not foreign:
+            refuse_foreign_servers()
+        self._tcp = tcp
         self._stack = ExitStack()
         self.cores = sorted(os.sched_getaffinity(0))
         self.load_before = round(os.getloadavg()[0], 2)
@@ -59,7 +62,9 @@ class Site:
             self.directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cp-")))
             self.directory.chmod(0o711)  # PostgreSQL may run as another user
             self.postgres = stack.enter_context(PostgresServer(self.directory / "postgres", durable=True))
-            self.valkey = stack.enter_context(ValkeyServer(self.directory / "valkey", append_only=True))
+            self.valkey = stack.enter_context(
+                ValkeyServer(self.directory / "valkey", tcp=self._tcp, append_only=True)
+            )
             stack.enter_context(chdir(self.directory))  # a developer's .env is none of ours
             self._stack = stack.pop_all()
         return self
@@ -90,11 +95,16 @@ class Site:
                     one.cpu_affinity(cores)
 
     @contextmanager
-    def run(self, configuration: Configuration, count: int) -> Iterator[tuple[dict[str, str], Anvil | None]]:
-        """Settings for a database with ``count`` queued writes, an empty Redis and a new chain; its node."""
+    def run(
+        self, configuration: Configuration, count: int, *, queued: bool = True
+    ) -> Iterator[tuple[dict[str, str], Anvil | None]]:
+        """Settings for a database with ``count`` credentials, an empty Redis and a new chain; its node.
+
+        ``queued``: their writes are stored too.
+        """
         with ExitStack() as stack:
             variables = {
-                "DATABASE_URL": stack.enter_context(self._database(configuration, count)),
+                "DATABASE_URL": stack.enter_context(self._database(configuration, count, queued)),
                 "REDIS_URL": self._empty_redis(),
                 "BLOCKCHAIN_MOCK_ENABLED": str(configuration.chain == MOCK).lower(),
                 **configuration.settings,
@@ -105,9 +115,9 @@ class Site:
             yield variables, anvil
 
     @contextmanager
-    def _database(self, configuration: Configuration, count: int) -> Iterator[str]:
+    def _database(self, configuration: Configuration, count: int, queued: bool) -> Iterator[str]:
         name = f"run_{uuid.uuid4().hex}"
-        url = self.postgres.create_database(name, template=self._template(count))
+        url = self.postgres.create_database(name, template=self._template(count, queued))
         try:
             with psycopg.connect(url, autocommit=True) as admin:
                 for setting, value in configuration.postgresql.items():
@@ -117,12 +127,12 @@ class Site:
         finally:
             self.postgres.drop_database(name)
 
-    def _template(self, count: int) -> str:
-        """The name of a database in which so many writes are queued; made once."""
-        name = f"queued_{count}"
+    def _template(self, count: int, queued: bool) -> str:
+        """The name of a database with so many credentials, or queued writes; made once."""
+        name = f"{'queued' if queued else 'stored'}_{count}"
         if name not in self._templates:
             with used_here({"DATABASE_URL": self.postgres.create_database(name)}):
-                intake.store(count)
+                intake.store(count, queued=queued)
             self._templates.add(name)
         return name
 
