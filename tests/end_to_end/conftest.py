@@ -22,3 +22,12 @@ def start(start_workers: Callable[..., Workers], monkeypatch: pytest.MonkeyPatch
         return start_workers(environment=dict(os.environ), processes=processes)
 
     return run
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What no database decides runs on one: starting workers is what CI's time goes to."""
+    if config.getoption("--full-size"):
+        return
+    spared = [item for item in items if item.get_closest_marker("one_database") and "sqlite" in item.name]
+    items[:] = [item for item in items if item not in spared]
+    config.hook.pytest_deselected(items=spared)

@@ -127,6 +127,7 @@ def test_an_orphan_hides_no_loss(
     assert not DeadLetter.select().exists()
 
 
+@pytest.mark.one_database
 def test_undecodable_among_40(
     client: Any, start: Callable[..., Workers], connection: redis.Redis, kent: Kent
 ) -> None:
@@ -216,6 +217,7 @@ def test_undecodable_while_sql_is_away(
     until(lambda: nothing_is_held(connection), seconds=10, what="Redis holds nothing")
 
 
+@pytest.mark.one_database
 def test_an_overdue_row_is_sent_again(client: Any, connection: redis.Redis, redis_url: str) -> None:
     """Whatever a living worker holds, after 120 s a row is sent again; a long list is no loss."""
     import pipeline.actors  # noqa: F401
@@ -256,6 +258,7 @@ MISFITS: tuple[tuple[tuple[Any, ...], dict[str, Any]], ...] = (
 )
 
 
+@pytest.mark.one_database
 def test_misfits_of_hash_verify(client: Any, start: Callable[..., Workers]) -> None:
     """Each is a dead letter at once, with one attempt and what parts there are, and is never retried."""
     from pipeline.deadletters import listed, shown
@@ -295,6 +298,7 @@ INTERNAL_MISFITS: tuple[tuple[str, tuple[Any, ...]], ...] = (
 )
 
 
+@pytest.mark.one_database
 def test_misfits_of_internal_actors(
     client: Any, start: Callable[..., Workers], connection: redis.Redis
 ) -> None:
@@ -329,6 +333,7 @@ def test_a_misfit_while_sql_is_away(client: Any, start: Callable[..., Workers]) 
     assert (DeadLetter.get().job_id, DeadLetter.get().attempts) == (id_, 1)
 
 
+@pytest.mark.one_database
 def test_replays_keep_their_priority(
     client: Any, start: Callable[..., Workers], connection: redis.Redis
 ) -> None:

@@ -66,6 +66,7 @@ def test_a_write_that_kills_its_worker(client: Any, start_deadly: Callable[[], W
     assert {row.attempts for row in Write.select().where(Write.state == "confirmed")} == {1}
 
 
+@pytest.mark.one_database
 def test_something_unforeseen_is_three_attempts_of_one(
     client: Any, start_deadly: Callable[[], Workers]
 ) -> None:

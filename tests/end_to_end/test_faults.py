@@ -19,6 +19,7 @@ from tests.truth import assert_truthful
 from tests.waiting import until
 
 
+@pytest.mark.one_database
 def test_a_wrong_hash_fails_alone(
     client: Any, start: Callable[..., Workers], anvil: Anvil, kent: Kent
 ) -> None:
@@ -96,6 +97,7 @@ def test_sigterm_and_flushall(client: Any, start: Callable[..., Workers], anvil:
     assert_truthful(anvil, variables)
 
 
+@pytest.mark.one_database
 def test_an_outage_heals_by_itself(
     client: Any, start: Callable[..., Workers], anvil: Anvil, kent: Kent
 ) -> None:
