@@ -30,6 +30,16 @@ def hash_verify(credential_id: str, data_hash: str, ipfs_cid: str | None = None)
 
 
 @dramatiq.actor(
+    broker=broker, queue_name="hash_verify", priority=10, max_retries=MAX_RETRIES, min_backoff=MIN_BACKOFF_MS
+)
+def hash_verify_jobs(jobs: list[list[Any]]) -> None:
+    """The same for what several such messages ask for: of each its id and its arguments."""
+    from pipeline import queueing, verification
+
+    verification.verify(queueing.adopt_all(jobs))
+
+
+@dramatiq.actor(
     broker=broker, queue_name="hash_verify", priority=20, max_retries=MAX_RETRIES, min_backoff=MIN_BACKOFF_MS
 )
 def hash_verify_many(write_ids: list[int]) -> None:

@@ -23,6 +23,7 @@ from redis import RedisError
 
 from pipeline.database import close_connection
 from pipeline.malformed import LOOK_AGAIN_SECONDS, refuse
+from pipeline.merging import MOST, MergedMessage, can_be_merged, redis_ids
 from pipeline.queues import acks_key, messages_key
 from pipeline.redis_broker import DelayingRedisBroker
 
@@ -44,6 +45,8 @@ class Consumer(_RedisConsumer):
         if self._delays:
             self._in_hand.clear()  # Dramatiq drops the delayed ones that the consumer before has handed out
         self._has_resumed = False
+        #: Whether what was fetched last was worked on together.
+        self._merges = False
         #: Redis ids of what is to be taken out, and why, until SQL has it.
         self._refused: dict[bytes, str] = {}
         self._record_at = 0.0
@@ -56,27 +59,39 @@ class Consumer(_RedisConsumer):
                 self.message_cache = self._fetch()
             if self.message_cache:
                 self.misses = 0
-                return self._deliverable(self.message_cache.pop(0))
+                return self._next_deliverable()
         self.misses, backoff_ms = compute_backoff(self.misses, max_backoff=self.timeout)
         time.sleep(backoff_ms / 1000)  # as Dramatiq's own consumer polls an empty list
         return None
 
     def ack(self, message: MessageProxy) -> None:
         """Forget a message that is done."""
+        ids = redis_ids(message)
         with as_connection_errors():
-            super().ack(message)  # type: ignore[no-untyped-call]
-        self._in_hand.discard(message.options["redis_message_id"])
+            if len(ids) == 1:
+                super().ack(message)  # type: ignore[no-untyped-call]
+            else:
+                self.broker.ack_all(self.queue_name, ids)
+        self._forget(message, ids)
 
     def nack(self, message: MessageProxy) -> None:
         """Take a failed message out of the queue; Redis keeps it for a week."""
+        ids = redis_ids(message)
         with as_connection_errors():
-            super().nack(message)  # type: ignore[no-untyped-call]
-        self._in_hand.discard(message.options["redis_message_id"])
+            for id_ in ids:
+                self.broker.do_nack(self.queue_name, id_)
+        self._forget(message, ids)
 
     def requeue(self, messages: Iterable[MessageProxy]) -> None:
         """Give back what was not worked on."""
-        with as_connection_errors():
-            super().requeue(messages)  # type: ignore[no-untyped-call]
+        ids = [id_ for message in messages for id_ in redis_ids(message)]
+        if ids:
+            with as_connection_errors():
+                self.broker.do_requeue(self.queue_name, *ids)
+
+    def _forget(self, message: MessageProxy, ids: Iterable[str]) -> None:
+        self.queued_message_ids.discard(message.message_id)
+        self._in_hand.difference_update(ids)
 
     def close(self) -> None:
         """Give back what was fetched and not handed out: the next consumer does not know of it."""
@@ -94,6 +109,8 @@ class Consumer(_RedisConsumer):
             self._give_back_what_nobody_has()
             self._has_resumed = True
         wanted = self.prefetch - self.outstanding_message_count
+        if wanted > 0 and self._merges:
+            wanted = MOST  # they are one message to the worker
         if self._delays and wanted > 0:
             self.broker.make_due(self.queue_name, wanted)
         bodies = self.broker.do_fetch(self.queue_name, wanted) if wanted > 0 else []
@@ -117,16 +134,41 @@ class Consumer(_RedisConsumer):
             self.broker.client.srem(acks_key(self.broker.broker_id, self.queue_name), *ids)
             logger.warning("%d messages of %s have no content in Redis", len(ids), self.queue_name)
 
-    def _deliverable(self, body: bytes) -> MessageProxy | None:
+    def _next_deliverable(self) -> MessageProxy | None:
+        """The first message of the cache, together with those after it that go with it."""
+        first = self._decoded(self.message_cache.pop(0))
+        if first is None:
+            return None
+        members = [first]
+        self._merges = not self._delays and can_be_merged(first)
+        while self._merges and self.message_cache and len(members) < MOST:
+            message, fault = self._read(self.message_cache[0])
+            if message is None or fault is not None or not can_be_merged(message):
+                self._merges = False  # what comes next may stand for hundreds each: no more than is asked for
+                break
+            del self.message_cache[0]
+            members.append(message)
+        return self._handed_out(members)
+
+    def _handed_out(self, members: list[dramatiq.Message[Any]]) -> MessageProxy:
+        message = MessageProxy(members[0]) if len(members) == 1 else MergedMessage(members)
+        self.queued_message_ids.add(message.message_id)
+        self._in_hand.update(redis_ids(message))
+        return message
+
+    def _read(self, body: bytes) -> tuple[dramatiq.Message[Any] | None, str | None]:
+        """A message and what is wrong with it; None for one that is none."""
         try:
             message = dramatiq.Message.decode(body)
-            fault = misfit(message, self.queue_name, self.broker.actors)
         except DecodeError:
-            fault = "it can not be decoded"
+            return None, "it can not be decoded"
+        return message, misfit(message, self.queue_name, self.broker.actors)
+
+    def _decoded(self, body: bytes) -> dramatiq.Message[Any] | None:
+        """The message; None, and on its way out of the queue, for one that can not be delivered."""
+        message, fault = self._read(body)
         if fault is None:
-            self.queued_message_ids.add(message.message_id)
-            self._in_hand.add(message.options["redis_message_id"])
-            return MessageProxy(message)
+            return message
         self._refused[self._id_of(body)] = f"a message in the queue {q_name(self.queue_name)}: {fault}"
         self._record_refused()
         return None

@@ -10,12 +10,13 @@ from typing import Any
 import dramatiq
 from peewee import PeeweeException
 
-from pipeline import events, messages, transitions
+from pipeline import current, events, messages, transitions
 from pipeline.database import database
 from pipeline.errors import ConflictingWrite, InvalidInput, UnknownCredential
 from pipeline.intake import WriteRequest
 from pipeline.ledger import queueing
 from pipeline.ledger.queueing import QueuedWrite
+from pipeline.merging import ALONE, SINGLE
 from pipeline.settings import get_settings
 
 logger = logging.getLogger(__name__)
@@ -151,6 +152,21 @@ def adopt(job_id: str, parts: Mapping[str, object]) -> list[int]:
         return []
     _tell(queued)
     return [write.write_id for write in queued if write.needs_message]
+
+
+def adopt_all(jobs: Sequence[Sequence[Any]]) -> list[int]:
+    """The writes of several such messages: of each its id, then its arguments.
+
+    Where there is no row the message goes out once more, to be looked at by itself: whatever is wrong
+    with it is nothing to the others. Raises `redis.RedisError` when it can not.
+    """
+    known = queueing.find_all([job_id for job_id, *_ in jobs])
+    hash_verify = current.broker().get_actor(SINGLE)
+    for job_id, *args in jobs:
+        if job_id not in known:
+            message = hash_verify.message_with_options(args=tuple(args))
+            current.broker().enqueue(message.copy(message_id=job_id, options={ALONE: True}))
+    return list(known.values())
 
 
 def _announce(cause_id: str | None) -> None:

@@ -7,13 +7,14 @@ that what is due in seconds waits behind what is due in hours, and with its conn
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import dramatiq
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.common import current_millis, q_name
 
-from pipeline.queues import NAMESPACE, messages_key
+from pipeline.queues import NAMESPACE, acks_key, messages_key
 
 #: KEYS: the delayed messages' ids by the time they are due at, and the list from which they are fetched.
 #: ARGV: now, in milliseconds, and how many at most.
@@ -24,6 +25,16 @@ for _, id in ipairs(ids) do
     redis.call('RPUSH', KEYS[2], id)
 end
 return #ids
+"""
+
+#: KEYS: the ids that this process has fetched and not finished, and the messages by id. ARGV: ids.
+#: As Dramatiq's own does for one: what was given to somebody else meanwhile is left to it.
+ACK_ALL = """
+for _, id in ipairs(ARGV) do
+    if redis.call('SREM', KEYS[1], id) > 0 then
+        redis.call('HDEL', KEYS[2], id)
+    end
+end
 """
 
 
@@ -40,6 +51,7 @@ class DelayingRedisBroker(RedisBroker):
         #: By queue: the Redis ids that a consumer has handed out and that are not acknowledged.
         self.in_hand: defaultdict[str, set[str]] = defaultdict(set)
         self._make_due: Any = self.client.register_script(MAKE_DUE)
+        self._ack_all: Any = self.client.register_script(ACK_ALL)
 
     def do_enqueue(self, queue_name: str, redis_id: str, body: bytes) -> None:
         """Put a message into its list, or among those that wait for their time."""
@@ -56,6 +68,11 @@ class DelayingRedisBroker(RedisBroker):
         """Drop all messages of a queue."""
         self._dispatch("purge")(queue_name)  # type: ignore[no-untyped-call]
         self.client.delete(delays_key(queue_name))
+
+    def ack_all(self, queue_name: str, redis_ids: Sequence[str]) -> None:
+        """Forget messages that are done, in one round trip."""
+        keys = [acks_key(self.broker_id, queue_name), messages_key(queue_name)]
+        self._ack_all(keys=keys, args=redis_ids)
 
     def make_due(self, queue_name: str, limit: int) -> None:
         """Move those of a delay queue whose time has come to where they are fetched from."""

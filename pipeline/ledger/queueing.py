@@ -247,6 +247,14 @@ def find(job_id: str) -> int | None:
     return _ids_of([job_id]).get(job_id)
 
 
+def find_all(job_ids: Sequence[str]) -> dict[str, int]:
+    """The writes of those of these jobs that there are, by job."""
+    found: dict[str, int] = {}
+    for part in chunks(job_ids):
+        found |= _ids_of(part)
+    return found
+
+
 def still_there(queued: Sequence[QueuedWrite]) -> list[QueuedWrite]:
     """Those that are stored: a savepoint that was rolled back has taken the others away."""
     found: set[str] = set()

@@ -30,6 +30,16 @@ def are_ids(value: object) -> bool:
     return isinstance(value, list) and all(map(is_id, value))
 
 
+def are_jobs(value: object) -> bool:
+    """Whether it is a list of jobs: of each its id, then two or three arguments of `INTAKE`."""
+    return isinstance(value, list) and all(map(is_job, value))
+
+
+def is_job(value: object) -> bool:
+    """Whether it is one of those."""
+    return isinstance(value, list) and 3 <= len(value) <= 4 and isinstance(value[0], str)
+
+
 def is_uuid(value: object) -> bool:
     """Whether it is a UUID as text."""
     try:
@@ -40,6 +50,7 @@ def is_uuid(value: object) -> bool:
 
 #: What the only argument of an internal actor must be. ``hash_verify`` checks its own.
 RULES: dict[str, Callable[[object], bool]] = {
+    "hash_verify_jobs": are_jobs,
     "hash_verify_many": are_ids,
     "hash_verify_urgent": are_ids,
     "db_update": is_id,
