@@ -144,7 +144,6 @@ class Consumer(_RedisConsumer):
         while self._merges and self.message_cache and len(members) < MOST:
             message, fault = self._read(self.message_cache[0])
             if message is None or fault is not None or not can_be_merged(message):
-                self._merges = False  # what comes next may stand for hundreds each: no more than is asked for
                 break
             del self.message_cache[0]
             members.append(message)

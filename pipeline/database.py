@@ -242,6 +242,21 @@ def transaction(function: Callable[P, R]) -> Callable[P, R]:
     return run
 
 
+def harmless(function: Callable[P, R]) -> Callable[P, R]:
+    """`transaction` whose commit PostgreSQL need not have on disk: to lose it costs a repeat, no more.
+
+    Inside an open transaction it is as durable as that one.
+    """
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        if not is_sqlite() and database.transaction_depth() == 1:
+            database.execute_sql("SET LOCAL synchronous_commit TO off")
+        return function(*args, **kwargs)
+
+    return transaction(run)
+
+
 def reading(function: Callable[P, R]) -> Callable[P, R]:
     """Run ``function``, which only reads, anew after a lock or a lost connection; it opens no transaction.
 

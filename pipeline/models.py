@@ -166,6 +166,23 @@ class Write(Table):
         table_name = "writes"
 
 
+class Verification(Table):
+    """Writes whose first verification has begun, of one chunk: the row goes when it has ended.
+
+    One that stays was left by a worker that died.
+    """
+
+    id = pw.BigAutoField()
+    begun_at = pw.DoubleField(default=time.time)
+    first_id = pw.BigIntegerField()
+    last_id = pw.BigIntegerField()
+    #: JSON, in ascending order.
+    write_ids = pw.TextField()
+
+    class Meta:
+        table_name = "verifications"
+
+
 class WriteCount(Table):
     """How many writes are in a state: the sum of its rows' ``delta``. Triggers keep it (migration 0007)."""
 

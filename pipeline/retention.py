@@ -7,8 +7,11 @@ from dataclasses import dataclass
 
 from pipeline import transitions
 from pipeline.completion import job_results
-from pipeline.ledger import control, retention, sessions
+from pipeline.ledger import control, retention, sessions, verification
 from pipeline.settings import get_settings
+
+#: What a worker that died was verifying is delivered again within seconds, or after an outage.
+FORGOTTEN_SECONDS = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,7 @@ def purge() -> Purged:
         failed += len(gone)
         _forget(gone)
     sessions.forget_old()
+    verification.forget_old(now - FORGOTTEN_SECONDS)
     control.write(control.LAST_PURGE, repr(now))
     if completed or failed:
         transitions.tell(

@@ -22,7 +22,7 @@ from pipeline.hashing import document_hash, load_document
 from pipeline.ledger import batches, dead_letters, verification
 from pipeline.ledger.attempts import FailedAttempt
 from pipeline.ledger.sql import chunks
-from pipeline.ledger.verification import Verifiable
+from pipeline.ledger.verification import Begun, Verifiable
 from pipeline.metrics import catalogue, recorder
 from pipeline.models import State
 from pipeline.settings import get_settings
@@ -87,6 +87,7 @@ def _verify(write_ids: Sequence[int], *, again: bool) -> tuple[list[int], list[i
     """
     passed: defaultdict[tuple[str, bool], list[int]] = defaultdict(list)
     begun: list[int] = []
+    records: list[int] = []
     skipped: list[int] = []
     parts = list(chunks(write_ids, CHUNK))
     start = time.monotonic()
@@ -94,15 +95,20 @@ def _verify(write_ids: Sequence[int], *, again: bool) -> tuple[list[int], list[i
     try:
         while parts and (not begun or time.monotonic() < deadline):
             part = parts.pop(0)
-            found = retrying(lambda part=part: verification.begin(part, again=again))  # type: ignore[misc]
-            skipped += set(part) - {write.id for write in found}
-            for write in found:
+            found = _begin(part, again=again)
+            records += [] if found.record is None else [found.record]
+            skipped += set(part) - {write.id for write in found.writes}
+            for write in found.writes:
                 begun.append(write.id)
                 _judge(write, passed)
         with attempts.at_writes(begun, stage=STAGE):
             _join(passed)
+        verification.end(records)
     except DatabaseUnavailable:
-        _end_deliveries(begun)
+        _end_deliveries(begun, records)
+        raise
+    except Retry:
+        verification.end(records)
         raise
     finally:
         if begun:
@@ -110,9 +116,16 @@ def _verify(write_ids: Sequence[int], *, again: bool) -> tuple[list[int], list[i
     return [write_id for part in parts for write_id in part], skipped
 
 
-def _end_deliveries(write_ids: Sequence[int]) -> None:
+def _begin(write_ids: Sequence[int], *, again: bool) -> Begun:
+    if again:
+        return Begun(verification.begin(write_ids), None)
+    return verification.begin_first(write_ids)
+
+
+def _end_deliveries(write_ids: Sequence[int], records: Sequence[int]) -> None:
     """The database was away: no worker died."""
     try:
+        verification.end(records)
         verification.end_deliveries(write_ids)
     except DatabaseUnavailable:
         logger.warning("%d deliveries count as unfinished: the database is away", len(write_ids))
@@ -122,6 +135,7 @@ def _judge(write: Verifiable, passed: dict[tuple[str, bool], list[int]]) -> None
     try:
         passed[write.priority, check(write)].append(write.id)
     except PipelineError as error:
+        verification.count_attempt([write.id])
         cause = dead_letters.bury([write.id], error, state=State.QUEUED, stage=STAGE)
         if cause is None:
             return  # another delivery has judged it meanwhile

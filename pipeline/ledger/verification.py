@@ -7,26 +7,30 @@ and closing are serialised by the batch's row.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import peewee as pw
 from dramatiq.common import compute_backoff
 
 from pipeline import transitions
-from pipeline.database import transaction
+from pipeline.database import harmless, transaction
 from pipeline.errors import PipelineError
 from pipeline.ledger import dead_letters, journal, tallies
 from pipeline.ledger.attempts import MAX_BACKOFF_MS, FailedAttempt, tell_delayed
-from pipeline.ledger.sql import CHUNK, among, chunks, locked, rows, text_of
+from pipeline.ledger.sql import CHUNK, among, chunks, locked, plain_rows, rows, text_of
 from pipeline.metrics.catalogue import RETRIED, SUCCEEDED
-from pipeline.models import Batch, BatchState, Credential, State, Write
+from pipeline.models import Batch, BatchState, Credential, State, Verification, Write
 
 #: No message of a dead worker is delivered again sooner: its heartbeat has to have stopped for 3 s. That
 #: may have been up to 2 s old when the verification began, where its threads had to wait for a core.
 REDELIVERY_SECONDS = 1.0
+
+#: The attempts of a write of which one has begun.
+AT_LEAST_ONE = pw.Case(None, ((Write.attempts == 0, 1),), Write.attempts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,82 @@ def begun_before(write_ids: Sequence[int]) -> tuple[list[int], list[int]]:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """Writes whose verification begins, and the record of it that `end` takes away."""
+
+    writes: list[Verifiable]
+    record: int | None
+
+
+@harmless
+def begin_first(write_ids: Sequence[int]) -> Begun:
+    """Begin the first verification of those of ``write_ids`` that are queued and due.
+
+    What was begun before and never ended is left alone, and so is what somebody is at just now. One row
+    says of all of them that they have begun: who dies leaves it there, and whoever comes next counts it
+    as a delivery of each. Their attempt is counted when it ends.
+    """
+    taken = _recover(write_ids)
+    wanted = [write_id for write_id in write_ids if write_id not in taken]
+    untouched = (Write.attempts == 0) & (Write.deliveries == 0) & Write.due_at.is_null()
+    fresh = [replace(write, attempts=1, deliveries=1) for write in _verifiable(wanted, untouched)]
+    record = _note([write.id for write in fresh]) if fresh else None
+    if len(fresh) == len(wanted):
+        return Begun(fresh, record)
+    known = {write.id for write in fresh}
+    return Begun(fresh + begin([id_ for id_ in wanted if id_ not in known], again=False), record)
+
+
+def _note(write_ids: Sequence[int]) -> int:
+    row = {"first_id": min(write_ids), "last_id": max(write_ids), "write_ids": json.dumps(sorted(write_ids))}
+    return int(Verification.insert(row).execute())
+
+
+def _recover(write_ids: Sequence[int]) -> set[int]:
+    """Count what dead workers have left of these as deliveries; returns those that somebody is at."""
+    taken: set[int] = set()
+    if not write_ids:
+        return taken
+    wanted = set(write_ids)
+    near = (Verification.first_id <= max(wanted)) & (Verification.last_id >= min(wanted))
+    for record in list(Verification.select().where(near)):
+        ids = set(json.loads(record.write_ids))
+        if record.begun_at > time.time() - REDELIVERY_SECONDS:
+            taken |= ids & wanted
+        elif ids & wanted and _takes_from(record, sorted(ids - wanted)):
+            _count_delivery(sorted(ids & wanted), record.begun_at)
+    return taken
+
+
+def _takes_from(record: Verification, left: list[int]) -> bool:
+    """Leave only ``left`` in the record; False when somebody else has changed it."""
+    mine = (Verification.id == record.id) & (Verification.write_ids == record.write_ids)
+    if not left:
+        return bool(Verification.delete().where(mine).execute())
+    return bool(Verification.update(write_ids=json.dumps(left)).where(mine).execute())
+
+
+def _count_delivery(write_ids: Sequence[int], begun_at: float) -> None:
+    for part in chunks(write_ids):
+        Write.update(attempts=AT_LEAST_ONE, deliveries=Write.deliveries + 1, updated_at=begun_at).where(
+            among(Write.id, part), Write.state == State.QUEUED, Write.due_at.is_null()
+        ).execute()
+
+
+@harmless
+def end(records: Sequence[int]) -> None:
+    """The verifications that begun with these have ended, whatever became of the writes."""
+    if records:
+        Verification.delete().where(Verification.id.in_(list(records))).execute()
+
+
+@transaction
+def forget_old(before: float) -> None:
+    """Drop the records of verifications that begun before that, and that nobody came back for."""
+    Verification.delete().where(Verification.begun_at < before).execute()
+
+
 @transaction
 def begin(write_ids: Sequence[int], *, again: bool = True) -> list[Verifiable]:
     """Begin an attempt at those of ``write_ids`` that are still queued and due; returns them.
@@ -82,8 +162,11 @@ def begin(write_ids: Sequence[int], *, again: bool = True) -> list[Verifiable]:
         .returning(Write.id)
     )
     ids = [row[0] for row in rows(begun)]
-    if not again:
-        mine = among(Write.id, ids)
+    return _verifiable(write_ids if again else ids, Write.due_at.is_null())
+
+
+def _verifiable(write_ids: Sequence[int], condition: Any) -> list[Verifiable]:
+    """Those of these writes that are queued and fulfil ``condition``, beside their credentials."""
     query = (
         Write.select(
             Write.id,
@@ -99,10 +182,18 @@ def begin(write_ids: Sequence[int], *, again: bool = True) -> list[Verifiable]:
             Credential.data_hash,
         )
         .join(Credential, pw.JOIN.LEFT_OUTER, on=(Credential.id == Write.credential_id))
-        .where(mine, Write.due_at.is_null())
+        .where(among(Write.id, write_ids), Write.state == State.QUEUED, condition)
         .order_by(Write.id)
     )
-    return [Verifiable(*row) for row in rows(query)]
+    return [Verifiable(*row) for row in plain_rows(query)]
+
+
+@transaction
+def count_attempt(write_ids: Sequence[int]) -> None:
+    """The first attempt at these queued writes has ended: it was noted for their chunk only."""
+    for part in chunks(write_ids):
+        first = (Write.attempts == 0) & (Write.state == State.QUEUED)
+        Write.update(attempts=1).where(Write.id.in_(part), first).execute()
 
 
 @transaction
@@ -113,6 +204,7 @@ def fail_attempt(
 
     One whose attempt has failed already, in a second delivery, is left alone.
     """
+    count_attempt(write_ids)
     mine = Write.id.in_(list(write_ids)) & (Write.state == State.QUEUED) & Write.due_at.is_null()
     members = rows(Write.select(Write.id, Write.attempts, Write.job_id, Write.credential_id).where(mine))
     dead = [row[0] for row in members if error.permanent or row[1] >= max_attempts]
@@ -186,6 +278,7 @@ def _fill(ids: list[int], *, document_checked: bool, lane: str, size: int) -> li
     for part in chunks(batch_of):
         Write.update(
             state=State.VERIFIED,
+            attempts=AT_LEAST_ONE,
             batch=pw.Case(Write.id, part),
             document_checked=document_checked,
             updated_at=now,
@@ -209,9 +302,10 @@ def _join(
             _insert_open(lane, linger_seconds)
             continue
         part, waiting = waiting[: max_size - batch.size], waiting[max_size - batch.size :]
-        joined = rows(
+        joined = plain_rows(
             Write.update(
                 state=State.VERIFIED,
+                attempts=AT_LEAST_ONE,
                 batch=batch.id,
                 document_checked=document_checked,
                 updated_at=time.time(),
