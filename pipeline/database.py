@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -176,7 +177,7 @@ def open_database(url: str) -> peewee.Database:
             url.replace("postgres://", "postgresql://", 1), prefer_psycopg3=True, **parameters
         )
     try:
-        migrate(db)
+        _migrate_when_free(db)
     except peewee.DatabaseError as exc:
         raise DatabaseUnavailable(f"the database can not be opened: {type(exc).__name__}") from exc
     return db
@@ -186,6 +187,21 @@ def _sqlite(path: str) -> peewee.SqliteDatabase:
     pragmas = {"journal_mode": "wal", "synchronous": "full", "temp_store": "memory", "cache_size": -16_000}
     # A write lock that is taken late can't be waited for: every transaction takes it at once.
     return SqliteDatabase(path, pragmas=pragmas, timeout=BUSY_TIMEOUT_SECONDS, lock_type="IMMEDIATE")
+
+
+def _migrate_when_free(db: peewee.Database) -> None:
+    """SQLite waits for no lock while a new file becomes one with a write-ahead log: so this does."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
+    while True:
+        try:
+            migrate(db)
+        except peewee.OperationalError as exc:
+            busy = getattr(exc.args[0], "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
+            if not busy or time.monotonic() > deadline:
+                raise
+            time.sleep(FIRST_PAUSE_SECONDS)  # the other one is at it
+        else:
+            return
 
 
 def migrate(db: peewee.Database, target: str | None = None) -> list[str]:

@@ -55,6 +55,7 @@ ROWS: dict[str, dict[str, Any]] = {
         "sent_at": 3.25,
     },
     "trees": {"batch_id": 7, "nodes": b"\x00\xff\x01"},
+    "verifications": {"id": 20, "begun_at": 1.5, "first_id": 8, "last_id": 9, "write_ids": "[8, 9]"},
     "write_counts": {"id": 14, "status": "of an older program", "delta": 3},
     "signers": {"id": 9, "chain_id": 2**40, "address": "0x02", "next_nonce": 5},
     "transactions": {
