@@ -15,12 +15,15 @@ from typing import Any
 
 import rfc8785
 
-from pipeline import strict_json
+from pipeline import plain_json, strict_json
 from pipeline.errors import InvalidDocument
 from pipeline.strict_json import JsonFault
 
 #: A document's size, in bytes of UTF-8: as it was handed in, and as it is stored.
 MAX_DOCUMENT_BYTES = 1024 * 1024
+
+#: Up to so many characters a text is within that limit, whichever they are.
+MAX_PLAIN = MAX_DOCUMENT_BYTES // 4
 
 
 def parse_document(text: str | bytes) -> dict[str, Any]:
@@ -87,6 +90,14 @@ def canonical(document: object) -> bytes:
 def document_hash(document: object) -> str:
     """SHA-256 of the RFC 8785 form: 64 hex digits in lower case. Raises as `canonical` does."""
     return hashlib.sha256(canonical(document)).hexdigest()
+
+
+def hash_of_text(text: str) -> str:
+    """`document_hash` of `load_document`, whose errors it raises: quickly, for the common document."""
+    form = plain_json.canonical_text(text) if len(text) <= MAX_PLAIN else None
+    if form is None:
+        return document_hash(load_document(text))
+    return hashlib.sha256(form.encode()).hexdigest()
 
 
 def _check(document: object) -> None:

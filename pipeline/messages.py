@@ -15,7 +15,7 @@ from pipeline.ledger.sql import chunks
 logger = logging.getLogger(__name__)
 
 #: Writes that one message names.
-CHUNK = 500
+CHUNK = 1000
 
 
 def verify(write_ids: Sequence[int], priority: str) -> None:
