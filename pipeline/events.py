@@ -31,6 +31,14 @@ STREAM = "pipeline:events"
 #: About so many events are kept.
 KEPT = 10_000
 
+#: KEYS: the stream. ARGV: how many events to keep, and the events: one call for all of them, for to write
+#: and read a command each costs more than what it does.
+ADD = """
+for i = 2, #ARGV do
+    redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', 'event', ARGV[i])
+end
+"""
+
 #: Seconds for which a read waits for something new, and a subscriber for Redis when it is away.
 BLOCK_SECONDS, AWAY_SECONDS = 1.0, 1.0
 
@@ -135,23 +143,22 @@ def _publish_all() -> None:
 def _add_to_stream(rows: Sequence[Outbox]) -> None:
     from pipeline.redis_client import connect
 
-    with connect() as client, client.pipeline(transaction=False) as pipe:
-        for event in _events(rows):
-            pipe.xadd(STREAM, {"event": json.dumps(event)}, maxlen=KEPT, approximate=True)
-        pipe.execute()
+    with connect() as client:
+        client.register_script(ADD)(keys=[STREAM], args=[KEPT, *map(json.dumps, _events(rows))])
 
 
 def _events(rows: Sequence[Outbox]) -> Iterator[dict[str, Any]]:
     for row in rows:
         detail = json.loads(row.detail)
         detail.pop(LOG_ONLY, None)
+        at = _iso(row.at)
         for number, (job_id, credential_id) in enumerate(json.loads(row.jobs)):
             yield {
                 "key": f"{row.id}-{number}",
                 "event": row.event,
                 "job_id": job_id,
                 "credential_id": credential_id,
-                "at": _iso(row.at),
+                "at": at,
                 **detail,
             }
 

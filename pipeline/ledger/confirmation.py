@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pipeline.database import transaction
 from pipeline.ledger import metadata, outbox, tallies
-from pipeline.ledger.sql import locked
+from pipeline.ledger.sql import locked, plain_rows
 from pipeline.models import Batch, BatchState, State, Write
 
 
@@ -31,7 +31,7 @@ def confirm(batch_id: int) -> list[ConfirmedWrite]:
     if batch is None:
         return []
     now = time.time()
-    rows = (
+    rows = plain_rows(
         Write.update(state=State.CONFIRMED, updated_at=now, finished_at=now, due_at=None)
         .where(Write.batch == batch_id, Write.state == State.WRITTEN)
         .returning(
@@ -42,7 +42,6 @@ def confirm(batch_id: int) -> list[ConfirmedWrite]:
             Write.own_message,
             Write.queued_at,
         )
-        .tuples()
     )
     confirmed = [ConfirmedWrite(*row) for row in rows]
     tallies.confirmed([write.queued_at for write in confirmed], now)

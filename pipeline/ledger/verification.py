@@ -17,7 +17,7 @@ import peewee as pw
 from dramatiq.common import compute_backoff
 
 from pipeline import transitions
-from pipeline.database import harmless, transaction
+from pipeline.database import harmless, is_sqlite, transaction
 from pipeline.errors import PipelineError
 from pipeline.ledger import dead_letters, journal, tallies
 from pipeline.ledger.attempts import MAX_BACKOFF_MS, FailedAttempt, tell_delayed
@@ -265,29 +265,34 @@ def _fill(ids: list[int], *, document_checked: bool, lane: str, size: int) -> li
     queued = Write.select(Write.id, Write.job_id, Write.credential_id).where(
         among(Write.id, ids), Write.state == State.QUEUED
     )
-    found = rows(locked(queued.order_by(Write.id)))
+    found = plain_rows(locked(queued.order_by(Write.id)))
     groups = list(chunks([row[0] for row in found], size))
     if not groups:
         return []
     now = time.time()
     new = [{**_new_batch(lane, due_at=now), "state": BatchState.FULL, "size": len(group)} for group in groups]
     made = [row[0] for row in rows(Batch.insert_many(new).returning(Batch.id))]
-    batch_of = [
-        (write_id, batch_id) for batch_id, group in zip(made, groups, strict=True) for write_id in group
-    ]
-    for part in chunks(batch_of):
-        Write.update(
-            state=State.VERIFIED,
-            attempts=AT_LEAST_ONE,
-            batch=pw.Case(Write.id, part),
-            document_checked=document_checked,
-            updated_at=now,
-        ).where(Write.id.in_([write_id for write_id, _ in part])).execute()
+    _put_into(made, groups, document_checked=document_checked, updated_at=now)
     tallies.attempts(len(found), stage="hash_verify", outcome=SUCCEEDED)
     jobs = [(job_id, credential_id) for _, job_id, credential_id in found]
     for batch_id, part in zip(made, chunks(jobs, size), strict=True):
         transitions.tell("verified", part, batch_id=batch_id)
     return made
+
+
+def _put_into(batch_ids: Sequence[int], groups: Sequence[Sequence[int]], **values: Any) -> None:
+    """Queued → verified for each group, in its batch."""
+    batch_of = [(id_, batch_id) for batch_id, group in zip(batch_ids, groups, strict=True) for id_ in group]
+    values |= {"state": State.VERIFIED, "attempts": AT_LEAST_ONE}
+    if is_sqlite():
+        for part in chunks(batch_of):
+            mine = Write.id.in_([write_id for write_id, _ in part])
+            Write.update(batch=pw.Case(Write.id, part), **values).where(mine).execute()
+        return
+    arrays = [list(column) for column in zip(*batch_of, strict=True)]
+    source = pw.SQL("unnest(%s::bigint[], %s::bigint[]) AS placed (write_id, batch_id)", arrays)
+    update = Write.update(batch=pw.SQL("placed.batch_id"), **values).from_(source)
+    update.where(Write.id == pw.SQL("placed.write_id")).execute()
 
 
 @transaction
