@@ -19,6 +19,9 @@ HEARTBEAT_TIMEOUT_MS = 5000
 #: What Dramatiq's keys begin with.
 NAMESPACE = "dramatiq"
 
+#: The sorted set of worker processes by their last sign of life.
+HEARTBEATS_KEY = f"{NAMESPACE}:__heartbeats__"
+
 
 def acks_key(worker_id: str, queue: str) -> str:
     """The set of ids that a worker process has fetched and not finished."""
@@ -71,7 +74,7 @@ def _sent_at(body: bytes) -> float:
 
 def _living(client: redis.Redis) -> set[bytes]:
     alive_since = time.time() * 1000 - HEARTBEAT_TIMEOUT_MS
-    found: Any = client.zrangebyscore(f"{NAMESPACE}:__heartbeats__", alive_since, "+inf")
+    found: Any = client.zrangebyscore(HEARTBEATS_KEY, alive_since, "+inf")
     return set(found)
 
 
