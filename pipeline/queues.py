@@ -88,12 +88,17 @@ class Load:
 
 def load(client: redis.Redis, *queues: str) -> Load:
     """The load of these queues together; what nobody will ever deliver does not count."""
+    found = loads(client, *queues).values()
+    return Load(sum(one.waiting for one in found), sum(one.fetched for one in found))
+
+
+def loads(client: redis.Redis, *queues: str) -> dict[str, Load]:
+    """The same for each of them, all of one moment."""
     living = _living(client)
     with client.pipeline(transaction=False) as pipe:
         for queue in queues:
             pipe.llen(f"{NAMESPACE}:{queue}")
-        for worker in living:
-            for queue in queues:
+            for worker in living:
                 pipe.scard(acks_key(worker.decode(), queue))
-        counts = pipe.execute()
-    return Load(sum(counts[: len(queues)]), sum(counts[len(queues) :]))
+        counts = iter(pipe.execute())
+    return {queue: Load(next(counts), sum(next(counts) for _ in living)) for queue in queues}
