@@ -60,10 +60,14 @@ def channel_of(client: redis.Redis) -> str:
 
 
 class Bell:
-    """A worker process's: one connection that listens, for all its queues."""
+    """A worker process's: one connection that listens, for all its queues.
 
-    def __init__(self, client: redis.Redis) -> None:
+    What the process rings itself (``name`` is its own) its consumers have heard without Redis.
+    """
+
+    def __init__(self, client: redis.Redis, name: str) -> None:
         self._client = client
+        self._name = name
         self._rings: dict[str, Rings] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -81,6 +85,10 @@ class Bell:
                 self._thread = threading.Thread(target=self._run, name="bell", daemon=True)
                 self._thread.start()
             return self._rings.setdefault(queue, Rings())
+
+    def word(self, queue: str) -> str:
+        """What this process publishes when it rings for ``queue``."""
+        return f"{self._name} {queue}"
 
     def ring(self, queues: Iterable[str]) -> None:
         """Ring for these, in this process."""
@@ -117,4 +125,6 @@ class Bell:
         if message["type"] == "subscribe":  # what rang before was not heard
             self.ring(self.queues)
         elif message["type"] == "message":
-            self.ring([message["data"].decode(errors="replace")])
+            name, _, queue = message["data"].decode(errors="replace").partition(" ")
+            if name != self._name:
+                self.ring([queue])

@@ -28,12 +28,15 @@ LOOK_SECONDS = 1.0
 
 #: Store a message, and ring if nobody has been rung for what is in the list: who was fetches until it
 #: is empty. The bell is no reason to fail.
-#: KEYS: the hash of the messages, and the list. ARGV: id, message, channel, queue.
+#: KEYS: the hash of the messages, and the list. ARGV: id, message, channel, and the bell's word for the
+#: queue. Returns whether it rang.
 ENQUEUE = """
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
-if redis.call('RPUSH', KEYS[2], ARGV[1]) == 1 then
-    redis.pcall('PUBLISH', ARGV[3], ARGV[4])
+if redis.call('RPUSH', KEYS[2], ARGV[1]) > 1 then
+    return 0
 end
+redis.pcall('PUBLISH', ARGV[3], ARGV[4])
+return 1
 """
 
 #: The same for a delayed one, which rings if it is the next to be due.
@@ -41,9 +44,11 @@ end
 DELAY = """
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 redis.call('ZADD', KEYS[2], ARGV[5], ARGV[1])
-if redis.call('ZRANGE', KEYS[2], 0, 0)[1] == ARGV[1] then
-    redis.pcall('PUBLISH', ARGV[3], ARGV[4])
+if redis.call('ZRANGE', KEYS[2], 0, 0)[1] ~= ARGV[1] then
+    return 0
 end
+redis.pcall('PUBLISH', ARGV[3], ARGV[4])
+return 1
 """
 
 #: KEYS: the delayed messages' ids by the time they are due at, the list from which they are fetched, the
@@ -107,7 +112,7 @@ class DelayingRedisBroker(RedisBroker):
         super().__init__(**options)  # type: ignore[no-untyped-call]
         #: By queue: the Redis ids that a consumer has handed out and that are not acknowledged.
         self.in_hand: defaultdict[str, set[str]] = defaultdict(set)
-        self.bell = Bell(self.client)
+        self.bell = Bell(self.client, self.broker_id)
         self._channel = channel_of(self.client)
         self._enqueue, self._delay, self._make_due, self._look = map(
             self.client.register_script, (ENQUEUE, DELAY, MAKE_DUE, LOOK)
@@ -117,12 +122,14 @@ class DelayingRedisBroker(RedisBroker):
 
     def do_enqueue(self, queue_name: str, redis_id: str, body: bytes) -> None:
         """Put a message into its list, or among those that wait for their time."""
-        what = [redis_id, body, self._channel, queue_name]
+        what = [redis_id, body, self._channel, self.bell.word(queue_name)]
         if queue_name == q_name(queue_name):
-            self._enqueue(keys=[messages_key(queue_name), list_key(queue_name)], args=what)
-            return
-        eta_ms = dramatiq.Message.decode(body).options["eta"]
-        self._delay(keys=[messages_key(queue_name), delays_key(queue_name)], args=[*what, eta_ms])
+            rang = self._enqueue(keys=[messages_key(queue_name), list_key(queue_name)], args=what)
+        else:
+            eta_ms = dramatiq.Message.decode(body).options["eta"]
+            rang = self._delay(keys=[messages_key(queue_name), delays_key(queue_name)], args=[*what, eta_ms])
+        if rang:  # what is nearest need not come back from Redis
+            self.bell.ring([queue_name])
 
     def do_purge(self, queue_name: str) -> None:
         """Drop all messages of a queue."""

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from dramatiq.broker import MessageProxy
 from pipeline import redis_broker
 from pipeline.actors import broker, hash_verify_many
 from pipeline.bell import Bell, Rings, channel_of
+from pipeline.broker import PipelineBroker
 from pipeline.consumer import Consumer
 from pipeline.embedded.valkey import ValkeyServer
 from pipeline.queues import HEARTBEATS_KEY, acks_key, messages_key
@@ -117,13 +119,15 @@ def test_a_ring_before_the_wait_is_heard() -> None:
     assert time.monotonic() - begin < NEVER_SECONDS / 2
 
 
-def test_each_message_rings(only_rings: Callable[[str], Consumer]) -> None:
+@pytest.mark.parametrize("by_another_process", [False, True])
+def test_each_message_rings(only_rings: Callable[[str], Consumer], by_another_process: bool) -> None:
     """One after the other, at any moment of the consumer's: none has to wait for a look."""
     mine = only_rings(QUEUE)
-    with ThreadPoolExecutor(1) as pool:
+    another = PipelineBroker([]) if by_another_process else broker
+    with ThreadPoolExecutor(1) as pool, closing(another):
         for number in range(1, 301):
             found = pool.submit(next_of, mine, seconds=NEVER_SECONDS / 2)
-            send(number)
+            another.enqueue(hash_verify_many.message([number]))
             message = found.result()
             assert message is not None
             assert number_of(message) == number
@@ -239,7 +243,7 @@ def test_redis_is_restarted(start_valkey: Callable[..., ValkeyServer]) -> None:
     """The bell is heard again, and what rang meanwhile is looked for."""
     server = start_valkey(append_only=True)
     with redis.Redis.from_url(server.url) as listening, redis.Redis.from_url(server.url) as other:
-        bell = Bell(listening)
+        bell = Bell(listening, "mine")
         try:
             rings = bell.of(QUEUE)
             await_listening(other)
@@ -249,7 +253,7 @@ def test_redis_is_restarted(start_valkey: Callable[..., ValkeyServer]) -> None:
             await_listening(other)
             until(lambda: rings.count > before, seconds=10, what="it looks for what it has missed")
             heard = rings.count
-            other.publish(channel_of(other), QUEUE)
+            other.publish(channel_of(other), Bell(other, "another").word(QUEUE))
             rings.wait(heard, NEVER_SECONDS / 2)
             assert rings.count == heard + 1
         finally:
