@@ -71,6 +71,7 @@ class Bell:
         self._rings: dict[str, Rings] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
+        self._is_heard = True
         self._thread: threading.Thread | None = None
 
     @property
@@ -110,8 +111,14 @@ class Bell:
             try:
                 self._listen()
             except RedisError as exc:
-                logger.warning("the bell is not heard, the queues are looked at: %s", type(exc).__name__)
+                self._miss(exc)
                 self._stopping.wait(AWAY_SECONDS)
+
+    def _miss(self, exc: RedisError) -> None:
+        """Said once: it may be for ever."""
+        if self._is_heard:
+            logger.warning("the bell is not heard, queues are looked at: %s", type(exc).__name__)
+        self._is_heard = False
 
     def _listen(self) -> None:
         with self._client.pubsub() as pubsub:  # type: ignore[no-untyped-call]
@@ -123,6 +130,7 @@ class Bell:
         if message is None:
             return
         if message["type"] == "subscribe":  # what rang before was not heard
+            self._is_heard = True
             self.ring(self.queues)
         elif message["type"] == "message":
             name, _, queue = message["data"].decode(errors="replace").partition(" ")

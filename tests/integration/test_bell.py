@@ -15,7 +15,7 @@ from dramatiq.broker import MessageProxy
 
 from pipeline import redis_broker
 from pipeline.actors import broker, hash_verify_many
-from pipeline.bell import Bell, Rings, channel_of
+from pipeline.bell import AWAY_SECONDS, Bell, Rings, channel_of
 from pipeline.broker import PipelineBroker
 from pipeline.consumer import Consumer
 from pipeline.embedded.valkey import ValkeyServer
@@ -226,17 +226,32 @@ def test_it_is_alive_while_it_has_nothing_to_do(connection: redis.Redis) -> None
     assert after - before >= 1000 * LOOK_SECONDS / 2
 
 
-def test_a_bell_that_may_not_be_rung(connection: redis.Redis, redis_url: str) -> None:
-    """A Redis user without the right to the channel: messages are sent all the same."""
+@pytest.fixture
+def mute(connection: redis.Redis, redis_url: str) -> Iterator[redis.Redis]:
+    """A user who may do all, but use the channel."""
     connection.execute_command("ACL", "SETUSER", "mute", "on", "nopass", "~*", "+@all", "resetchannels")
+    with redis.Redis.from_url(redis_url, username="mute", password="") as made:
+        yield made
+    connection.execute_command("ACL", "DELUSER", "mute")
+
+
+def test_a_bell_that_may_not_be_rung(connection: redis.Redis, mute: redis.Redis) -> None:
+    """Messages are sent all the same."""
+    mute.register_script(redis_broker.ENQUEUE)(keys=["h", "l"], args=["id", "body", channel_of(mute), QUEUE])
+    assert connection.lrange("l", 0, -1) == [b"id"]
+
+
+def test_a_bell_that_may_not_be_heard(mute: redis.Redis, caplog: pytest.LogCaptureFixture) -> None:
+    """It says so, once."""
+    bell = Bell(mute, "mine")
     try:
-        mute = redis.Redis.from_url(redis_url, username="mute", password="")
-        with mute:
-            script = mute.register_script(redis_broker.ENQUEUE)
-            script(keys=["h", "l"], args=["id", "body", channel_of(mute), QUEUE])
-        assert connection.lrange("l", 0, -1) == [b"id"]
+        bell.of(QUEUE)
+        tries = AWAY_SECONDS * 2.5
+        end = time.monotonic() + tries
+        until(lambda: time.monotonic() > end, seconds=2 * tries, what="it has tried again")
     finally:
-        connection.execute_command("ACL", "DELUSER", "mute")
+        bell.stop()
+    assert caplog.text.count("the bell is not heard") == 1
 
 
 def test_redis_is_restarted(start_valkey: Callable[..., ValkeyServer]) -> None:
