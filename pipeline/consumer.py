@@ -3,11 +3,15 @@
 Dramatiq's own starts anew at the first message that it can't decode, forgets what it had fetched
 together with it, and those are then delivered to nobody while the process lives. So are those that
 it fetches while its connection breaks, and those of a delay queue when it does.
+
+And it asks again and again whether there is a message. This one fetches when the bell has rung, when a
+delayed one is due, or when the look that the process has at all its queues every second found something.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
@@ -17,7 +21,7 @@ from uuid import uuid4
 import dramatiq
 from dramatiq.broker import MessageProxy
 from dramatiq.brokers.redis import _RedisConsumer
-from dramatiq.common import compute_backoff, q_name
+from dramatiq.common import q_name
 from dramatiq.errors import ConnectionClosed, DecodeError
 from redis import RedisError
 
@@ -25,12 +29,19 @@ from pipeline.database import close_connection
 from pipeline.malformed import LOOK_AGAIN_SECONDS, refuse
 from pipeline.merging import MOST, MergedMessage, can_be_merged, redis_ids
 from pipeline.queues import acks_key, messages_key
-from pipeline.redis_broker import DelayingRedisBroker
+from pipeline.redis_broker import DelayingRedisBroker, Due
 
 logger = logging.getLogger(__name__)
 
 #: In characters; a longer one is nobody's.
 MAX_MESSAGE_ID_LENGTH = 255
+
+#: Seconds after which it fetches without a reason: Dramatiq then drops failed messages that are too old.
+FETCH_SECONDS = 60.0
+
+#: Messages are fetched together when there is room for a quarter of the prefetch, or after so many
+#: seconds with room for less: meanwhile a thread may have nothing to do.
+ENOUGH_ROOM, ROOM_SECONDS = 0.25, 0.01
 
 
 class Consumer(_RedisConsumer):
@@ -47,6 +58,13 @@ class Consumer(_RedisConsumer):
         self._has_resumed = False
         #: Whether what was fetched last was worked on together.
         self._merges = False
+        self._rings = broker.bell.of(queue_name)
+        #: The rings before the last fetch, if it has left nothing; None when there may be more.
+        self._heard: int | None = None
+        #: For how much room it waits: whoever makes that rings.
+        self._room_wanted = 0
+        self._fetch_at: float = 0.0
+        self._due_ms: float = math.inf
         #: Redis ids of what is to be taken out, and why, until SQL has it.
         self._refused: dict[bytes, str] = {}
         self._record_at = 0.0
@@ -55,13 +73,13 @@ class Consumer(_RedisConsumer):
         """The next message; None when there is none now, or none that can be delivered."""
         with as_connection_errors():
             self._record_refused()
-            if not self.message_cache:
-                self.message_cache = self._fetch()
+            heard = self._rings.count
+            if not self.message_cache and self._has_reason(heard):
+                self.message_cache = self._fetch(heard)
             if self.message_cache:
-                self.misses = 0
                 return self._next_deliverable()
-        self.misses, backoff_ms = compute_backoff(self.misses, max_backoff=self.timeout)
-        time.sleep(backoff_ms / 1000)  # as Dramatiq's own consumer polls an empty list
+            self._rings.wait(heard, self._patience_seconds())
+            self.broker.look()
         return None
 
     def ack(self, message: MessageProxy) -> None:
@@ -72,7 +90,7 @@ class Consumer(_RedisConsumer):
                 super().ack(message)  # type: ignore[no-untyped-call]
             else:
                 self.broker.ack_all(self.queue_name, ids)
-        self._forget(message, ids)
+        self._let_go(message, ids)
 
     def nack(self, message: MessageProxy) -> None:
         """Take a failed message out of the queue; Redis keeps it for a week."""
@@ -80,7 +98,7 @@ class Consumer(_RedisConsumer):
         with as_connection_errors():
             for id_ in ids:
                 self.broker.do_nack(self.queue_name, id_)
-        self._forget(message, ids)
+        self._let_go(message, ids)
 
     def requeue(self, messages: Iterable[MessageProxy]) -> None:
         """Give back what was not worked on."""
@@ -88,10 +106,6 @@ class Consumer(_RedisConsumer):
         if ids:
             with as_connection_errors():
                 self.broker.do_requeue(self.queue_name, *ids)
-
-    def _forget(self, message: MessageProxy, ids: Iterable[str]) -> None:
-        self.queued_message_ids.discard(message.message_id)
-        self._in_hand.difference_update(ids)
 
     def close(self) -> None:
         """Give back what was fetched and not handed out: the next consumer does not know of it."""
@@ -104,19 +118,62 @@ class Consumer(_RedisConsumer):
             if ids:
                 self.broker.do_requeue(self.queue_name, *ids)
 
-    def _fetch(self) -> list[bytes]:
+    def _let_go(self, message: MessageProxy, ids: Iterable[str]) -> None:
+        self.queued_message_ids.discard(message.message_id)
+        self._in_hand.difference_update(ids)
+        if 0 < self._room_wanted <= self._room:
+            self._rings.ring()
+
+    @property
+    def _room(self) -> int:
+        return int(self.prefetch - self.outstanding_message_count)
+
+    def _await_room(self) -> int:
+        """For how many messages there is room; if for few, a moment later, when it may be for more."""
+        heard, enough = self._rings.count, self.prefetch * ENOUGH_ROOM
+        self._room_wanted = math.ceil(enough)  # before it is counted: whoever makes room after that rings
+        if 0 < self._room < enough:
+            self._rings.wait(heard, ROOM_SECONDS)
+        self._room_wanted = 1
+        if room := self._room:
+            self._room_wanted = 0
+        return room
+
+    def _has_reason(self, heard: int) -> bool:
+        """Whether there may be something to fetch."""
+        return heard != self._heard or self._seconds_to_due() <= 0 or time.monotonic() >= self._fetch_at
+
+    def _seconds_to_due(self) -> float:
+        return self._due_ms / 1000 - time.time()
+
+    def _patience_seconds(self) -> float:
+        """For how long to wait for a ring."""
+        seconds: float = min(self.timeout / 1000, self.broker.seconds_to_look())
+        return seconds if self._room_wanted else max(0.0, min(seconds, self._seconds_to_due()))
+
+    def _fetch(self, heard: int) -> list[bytes]:
         if not self._has_resumed:
             self._give_back_what_nobody_has()
             self._has_resumed = True
-        wanted = self.prefetch - self.outstanding_message_count
-        if wanted > 0 and self._merges:
+        wanted = self._await_room()
+        if wanted <= 0:
+            return []
+        if self._merges:
             wanted = MOST  # they are one message to the worker
-        if self._delays and wanted > 0:
-            self.broker.make_due(self.queue_name, wanted)
-        bodies = self.broker.do_fetch(self.queue_name, wanted) if wanted > 0 else []
+        bodies = self.broker.do_fetch(self.queue_name, wanted) if self._may_hold(wanted) else []
+        self._heard = heard if len(bodies) < wanted else None
+        self._fetch_at = time.monotonic() + FETCH_SECONDS
         if None in bodies:
             self._forget_ids_without_body()
         return [body for body in bodies if body is not None]
+
+    def _may_hold(self, wanted: int) -> bool:
+        """Whether to fetch: of a delay queue it is known. What is due there is moved to its list."""
+        if not self._delays:
+            return True
+        due: Due = self.broker.make_due(self.queue_name, wanted)
+        self._due_ms = due.next_ms
+        return due.fetch
 
     def _give_back_what_nobody_has(self) -> None:
         """What the consumer before this one has fetched and not handed out: Redis's answer was lost."""

@@ -19,6 +19,9 @@ HEARTBEAT_TIMEOUT_MS = 5000
 #: What Dramatiq's keys begin with.
 NAMESPACE = "dramatiq"
 
+#: The sorted set of worker processes by their last sign of life.
+HEARTBEATS_KEY = f"{NAMESPACE}:__heartbeats__"
+
 
 def acks_key(worker_id: str, queue: str) -> str:
     """The set of ids that a worker process has fetched and not finished."""
@@ -71,7 +74,7 @@ def _sent_at(body: bytes) -> float:
 
 def _living(client: redis.Redis) -> set[bytes]:
     alive_since = time.time() * 1000 - HEARTBEAT_TIMEOUT_MS
-    found: Any = client.zrangebyscore(f"{NAMESPACE}:__heartbeats__", alive_since, "+inf")
+    found: Any = client.zrangebyscore(HEARTBEATS_KEY, alive_since, "+inf")
     return set(found)
 
 
@@ -85,12 +88,17 @@ class Load:
 
 def load(client: redis.Redis, *queues: str) -> Load:
     """The load of these queues together; what nobody will ever deliver does not count."""
+    found = loads(client, *queues).values()
+    return Load(sum(one.waiting for one in found), sum(one.fetched for one in found))
+
+
+def loads(client: redis.Redis, *queues: str) -> dict[str, Load]:
+    """The same for each of them, all of one moment."""
     living = _living(client)
     with client.pipeline(transaction=False) as pipe:
         for queue in queues:
             pipe.llen(f"{NAMESPACE}:{queue}")
-        for worker in living:
-            for queue in queues:
+            for worker in living:
                 pipe.scard(acks_key(worker.decode(), queue))
-        counts = pipe.execute()
-    return Load(sum(counts[: len(queues)]), sum(counts[len(queues) :]))
+        counts = iter(pipe.execute())
+    return {queue: Load(next(counts), sum(next(counts) for _ in living)) for queue in queues}

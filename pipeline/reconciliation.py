@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from uuid import uuid4
 
 import redis
@@ -38,6 +39,11 @@ OVERDUE_AFTER_SECONDS = 120.0
 #: then. It also bounds what is sent again to a stage that has no workers now.
 BACKLOG = 10
 
+#: The queues whose messages can be sent again.
+QUEUES = ("hash_verify", "chain_write", "db_update", queues.URGENT)
+
+Loads = Mapping[str, queues.Load]
+
 #: An outage's dead letters that one sweep sends out again; they do so as soon as the node answers.
 REPLAYS_PER_SWEEP = 500
 
@@ -48,9 +54,10 @@ def reconcile() -> None:
     history.record(time.time())
     with connect() as client:
         since = _epoch_since(client)
-        for priority in ("urgent", "normal"):
-            _send_writes(client, priority, since)
-        _send_batches(client, since)
+        loads = queues.loads(client, *QUEUES)
+    for priority in ("urgent", "normal"):
+        _send_writes(loads, priority, since)
+    _send_batches(loads, since)
     for cause_id in dead_letters.causes_not_alerted(created_before=time.time() - LOST_AFTER_SECONDS):
         messages.send("dead_letter", cause_id)
     _replay_after_outage()
@@ -75,31 +82,33 @@ def _epoch_since(client: redis.Redis) -> float:
     return float(control.read(EPOCH_SINCE) or 0)
 
 
-def _send_writes(client: redis.Redis, priority: str, since: float) -> None:
+def _send_writes(loads: Loads, priority: str, since: float) -> None:
     queue = queues.URGENT if priority == "urgent" else "hash_verify"
-    ids = recovery.claim_writes(priority, sent_before=_lost_before(client, since, queue))
+    ids = recovery.claim_writes(priority, sent_before=_lost_before(loads, since, queue))
     if ids:
         logger.warning("%d writes are sent again", len(ids), extra={"stage": "hash_verify"})
         messages.verify(ids, priority)
 
 
-def _send_batches(client: redis.Redis, since: float) -> None:
-    lost_before = _lost_before(client, since, "chain_write", queues.URGENT)
+def _send_batches(loads: Loads, since: float) -> None:
+    lost_before = _lost_before(loads, since, "chain_write", queues.URGENT)
     waiting = recovery.claim_batches(recovery.WAITING, sent_before=lost_before)
     for lane in {lane for _, lane in waiting}:
         messages.write(lane)
-    lost_before = _lost_before(client, since, "db_update", queues.URGENT)
+    lost_before = _lost_before(loads, since, "db_update", queues.URGENT)
     settled = recovery.claim_batches(recovery.SETTLED, sent_before=lost_before)
     for batch_id, lane in settled:
         messages.update(batch_id, lane)
 
 
-def _lost_before(client: redis.Redis, since: float, *names: str) -> float:
+def _lost_before(loads: Loads, since: float, *names: str) -> float:
     """Messages in these queues that left earlier than this are gone."""
-    load = queues.load(client, *names)
-    if load.waiting >= BACKLOG:
+    waiting = sum(loads[name].waiting for name in names)
+    if waiting >= BACKLOG:
         return since
-    age = OVERDUE_AFTER_SECONDS if load.waiting or load.fetched else LOST_AFTER_SECONDS
+    age = (
+        OVERDUE_AFTER_SECONDS if waiting or any(loads[name].fetched for name in names) else LOST_AFTER_SECONDS
+    )
     return max(since, time.time() - age)
 
 

@@ -13,6 +13,7 @@ from uuid import uuid4
 from pipeline.database import close_connection, transaction
 from pipeline.errors import DatabaseUnavailable
 from pipeline.ledger import sql
+from pipeline.ledger.sql import rows
 from pipeline.models import Lease
 
 logger = logging.getLogger(__name__)
@@ -37,11 +38,12 @@ def acquire(name: str, holder: str, *, seconds: float) -> bool:
     now = sql.now()
     over = (Lease.expires_at < now) | (Lease.expires_at > now + MAX_SECONDS)
     row = {"name": name, "holder": holder, "expires_at": now + seconds}
-    taken = Lease.update(row).where(Lease.name == name, (Lease.holder == holder) | over).execute()
-    if taken:
-        return True
-    Lease.insert(row).on_conflict_ignore().execute()
-    return bool(Lease.select().where(Lease.name == name, Lease.holder == holder).exists())
+    taken = Lease.insert(row).on_conflict(
+        conflict_target=[Lease.name],
+        preserve=[Lease.holder, Lease.expires_at],
+        where=(Lease.holder == holder) | over,
+    )
+    return bool(rows(taken.returning(Lease.holder)))
 
 
 @transaction
