@@ -30,6 +30,11 @@ def are_ids(value: object) -> bool:
     return isinstance(value, list) and all(map(is_id, value))
 
 
+def is_id_or_ids(value: object) -> bool:
+    """Whether it is one of these, or a list."""
+    return is_id(value) or are_ids(value)
+
+
 def is_uuid(value: object) -> bool:
     """Whether it is a UUID as text."""
     try:
@@ -42,7 +47,7 @@ def is_uuid(value: object) -> bool:
 RULES: dict[str, Callable[[object], bool]] = {
     "hash_verify_many": are_ids,
     "hash_verify_urgent": are_ids,
-    "db_update": is_id,
+    "db_update": is_id_or_ids,
     "dead_letter": is_uuid,
 }
 
