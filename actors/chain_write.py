@@ -10,9 +10,9 @@ from pipeline.middleware.retries import MAX_RETRIES, MIN_BACKOFF_MS
 
 def a_batch_is_ready() -> bool:
     """Whether there is something to write, and nothing against it."""
-    from pipeline import chain_writing
+    from pipeline.ready import is_any_ready
 
-    return chain_writing.ready()
+    return is_any_ready()
 
 
 @dramatiq.actor(

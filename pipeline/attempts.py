@@ -15,11 +15,12 @@ from pipeline import messages
 from pipeline.errors import DatabaseUnavailable, PipelineError
 from pipeline.ledger import batches, verification
 from pipeline.ledger.attempts import FailedAttempt
+from pipeline.ledger.batches import Ready
 from pipeline.settings import get_settings
 
 logger = logging.getLogger(__name__)
 
-Record = Callable[[PipelineError], FailedAttempt]
+Record = Callable[[PipelineError], list[FailedAttempt]]
 
 
 class UnexpectedError(PipelineError):
@@ -27,24 +28,26 @@ class UnexpectedError(PipelineError):
 
 
 @contextmanager
-def at_batch(batch_id: int, *, stage: str, again: bool = True) -> Iterator[None]:
-    """An attempt at a batch: what is raised inside costs each member one attempt.
-
-    ``again`` False: none has failed before, so that there is none to be counted.
-    """
+def at_batches(group: Sequence[Ready], *, stage: str) -> Iterator[None]:
+    """An attempt at batches: what is raised inside costs each member one attempt."""
+    for batch in group:
+        if batch.retrying:  # of the others none has failed before, so that there is none to be counted
+            batches.begin_attempt(batch.id)
     settings = get_settings()
-    if again:
-        batches.begin_attempt(batch_id)
-    with _recorded(
-        lambda error: batches.fail_attempt(
-            batch_id,
-            error,
-            stage=stage,
-            max_attempts=settings.retry_max_attempts,
-            min_backoff_ms=settings.retry_min_backoff_ms,
-        ),
-        fields={"batch_id": batch_id, "stage": stage},
-    ):
+
+    def record(error: PipelineError) -> list[FailedAttempt]:
+        return [
+            batches.fail_attempt(
+                batch.id,
+                error,
+                stage=stage,
+                max_attempts=settings.retry_max_attempts,
+                min_backoff_ms=settings.retry_min_backoff_ms,
+            )
+            for batch in group
+        ]
+
+    with _recorded(record, fields={"batch_id": group[0].id, "stage": stage}):
         yield
 
 
@@ -53,13 +56,15 @@ def at_writes(write_ids: Sequence[int], *, stage: str) -> Iterator[None]:
     """An attempt at queued writes that have begun one."""
     settings = get_settings()
     with _recorded(
-        lambda error: verification.fail_attempt(
-            write_ids,
-            error,
-            stage=stage,
-            max_attempts=settings.retry_max_attempts,
-            min_backoff_ms=settings.retry_min_backoff_ms,
-        ),
+        lambda error: [
+            verification.fail_attempt(
+                write_ids,
+                error,
+                stage=stage,
+                max_attempts=settings.retry_max_attempts,
+                min_backoff_ms=settings.retry_min_backoff_ms,
+            )
+        ],
         fields={"stage": stage},
     ):
         yield
@@ -75,17 +80,19 @@ def _recorded(record: Record, *, fields: dict[str, object]) -> Iterator[None]:
         error = exc if isinstance(exc, PipelineError) else UnexpectedError(type(exc).__name__)
         unforeseen = not isinstance(exc, PipelineError)
         failed = record(error)
-        _log(error, failed, {**fields, "error": error.code}, unforeseen=unforeseen)
-        announce(failed)
-        if failed.retry_in_ms is not None:
-            raise Retry(error.code, delay=failed.retry_in_ms) from exc
+        delays_ms = [one.retry_in_ms for one in failed if one.retry_in_ms is not None]
+        _log(error, {**fields, "error": error.code}, unforeseen=unforeseen, again=bool(delays_ms))
+        for one in failed:
+            announce(one)
+        if delays_ms:
+            raise Retry(error.code, delay=min(delays_ms)) from exc
 
 
-def _log(error: PipelineError, failed: FailedAttempt, fields: dict[str, object], *, unforeseen: bool) -> None:
+def _log(error: PipelineError, fields: dict[str, object], *, unforeseen: bool, again: bool) -> None:
     """Why it failed, unless the lines of what is delayed say so; with the stack if nobody foresaw it."""
     if unforeseen:
         logger.exception("attempt failed: %s", error.message, extra=fields)
-    elif failed.retry_in_ms is None:
+    elif not again:
         logger.warning("attempt failed: %s", error.message, extra=fields)
 
 

@@ -1,23 +1,35 @@
-"""The second stage: the most urgent ready batch becomes one transaction."""
+"""The second stage: the most urgent ready batches become transactions, one each, several at a time."""
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
 
-from pipeline import attempts, holding, incidents, messages, sending
+from dramatiq.errors import Retry
+
+from pipeline import attempts, holding, incidents, messages, sending, settlement
 from pipeline.chain.client import ChainClient, chain_client
-from pipeline.errors import NonceConflict
-from pipeline.ledger import batches, nonces
-from pipeline.ledger.batches import Account
+from pipeline.errors import ChainError, NonceConflict, PipelineError
+from pipeline.ledger import batches, nonces, transactions
+from pipeline.ledger.batches import Account, Ready
 from pipeline.metrics import catalogue, recorder
-from pipeline.middleware.rate_limit import wait_for_slot
-from pipeline.models import Batch, Transaction
+from pipeline.middleware.rate_limit import wait_for_slots
+from pipeline.models import Transaction
+from pipeline.ready import batches_ready, is_any_ready
 from pipeline.settings import get_settings
+from pipeline.settlement import pace
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
 STAGE = "chain_write"
+
+#: Batches that are written together, at most: as many as fit into one request to a node.
+GROUP = 100
 
 #: How often, in seconds, a sweep is asked for while writing goes on; the ticker's come besides.
 SETTLE_SECONDS = 0.5
@@ -29,89 +41,141 @@ AT_ONCE_SECONDS = 0.05
 TURN_SECONDS = 60.0
 
 
-def next_ready() -> Batch | None:
-    """The batch that may be written now: nothing holds it, and not too many transactions are in flight."""
-    settings = get_settings()
-    if settings.blockchain_mock_enabled:
-        return batches.next_ready()
-    return batches.next_ready(
-        settings.blockchain_max_in_flight, settings.blockchain_chain_id, chain_client().signer_address
-    )
-
-
-def ready() -> bool:
-    """Whether there is such a batch."""
-    return next_ready() is not None
-
-
 def write_ready() -> None:
-    """Write ready batches until there is none, or the turn has been held for long enough."""
+    """Write ready batches until there is none, or the turn has been held for long enough.
+
+    Then, and when as many are in flight as may be, a sweep looks at once what is mined: a fast chain
+    has room again.
+    """
     deadline = time.monotonic() + TURN_SECONDS
+    while _write_while_there_is_room(deadline) and not get_settings().blockchain_mock_enabled:
+        if not _settled_some() or time.monotonic() > deadline:
+            return
+
+
+def _settled_some() -> bool:
+    """Whether there is more room after a sweep; on a fast chain after a few of them."""
+    before = left = _in_flight()
+    swept = True
+    for pause_seconds in pace.pauses():
+        time.sleep(pause_seconds)
+        swept = _sweep()
+        left = _in_flight()
+        if left < before:
+            break
+    if not swept:
+        messages.send("settle")  # another process was at it, and may have looked too early
+    pace.mined_at_once(left < before)
+    return left < before
+
+
+def _sweep() -> bool:
+    """Whether a sweep was made; the next one has more luck with the node."""
+    try:
+        return settlement.settle()
+    except ChainError as exc:
+        logger.warning("settle failed: %s", exc.message)
+        return True
+
+
+def _in_flight() -> int:
+    settings = get_settings()
+    return nonces.in_flight(settings.blockchain_chain_id, chain_client().signer_address).count
+
+
+def _write_while_there_is_room(deadline: float) -> bool:
+    """Whether anything was written."""
     asked_at, written = time.monotonic(), False
     while write_next() and time.monotonic() < deadline:
         written = True
-        if time.monotonic() - asked_at > SETTLE_SECONDS:
+        if time.monotonic() - asked_at > SETTLE_SECONDS and not get_settings().blockchain_mock_enabled:
             messages.send("settle")
-            asked_at, written = time.monotonic(), False
-    if written and not get_settings().blockchain_mock_enabled:
-        messages.send("settle")
+            asked_at = time.monotonic()
+    return written
 
 
-def write_next() -> bool:
-    """Write one batch: a rate slot first, then the guards, then the intent, then the bytes.
+def write_next(limit: int = GROUP) -> bool:
+    """Write the next batches: rate slots first, then the guards, then the intents, then the bytes.
 
-    The batch is closed last of all, so that it grows while it waits. False when there was none.
+    They are closed last of all, so that they grow while they wait. False when there was none.
     """
-    batch = _with_slot()
-    if batch is None:
+    group = _with_slots(limit)
+    if not group:
         return False
     with recorder.timed(catalogue.STAGE_DURATION, stage=STAGE):
         if get_settings().blockchain_mock_enabled:
-            _write_mock(batch)
+            _write_mock(group)
         else:
-            _write(batch, chain_client())
+            _write(group, chain_client())
     return True
 
 
-def _with_slot() -> Batch | None:
-    """The batch to write, once the limiter has granted a slot; chosen again when that took time."""
-    batch, begin = next_ready(), time.monotonic()
-    if batch is None or not wait_for_slot(ready):
-        return None
-    return batch if time.monotonic() - begin < AT_ONCE_SECONDS else next_ready()
+def _with_slots(limit: int) -> list[Ready]:
+    """The batches to write, once the limiter has granted slots; chosen again when that took time."""
+    group, begin = batches_ready(limit), time.monotonic()
+    granted = wait_for_slots(len(group), is_any_ready) if group else 0
+    if not granted:
+        return []
+    return group[:granted] if time.monotonic() - begin < AT_ONCE_SECONDS else batches_ready(granted)
 
 
-def _write_mock(batch: Batch) -> None:
-    with attempts.at_batch(batch.id, stage=STAGE, again=batch.retrying):
-        if batches.submit_mock(batch.id):
-            messages.update(batch.id, batch.lane)
+def _write_mock(group: Sequence[Ready]) -> None:
+    with attempts.at_batches(group, stage=STAGE):
+        written = set(_submitted(group, batches.submit_mock_many))
+        messages.update_many(
+            transactions.Settled(batch.id, batch.lane, batch.size) for batch in group if batch.id in written
+        )
 
 
-def _write(batch: Batch, chain: ChainClient) -> None:
+def _write(group: Sequence[Ready], chain: ChainClient) -> None:
     """What is against chain, wallet or settings holds chain writing, and costs neither attempt nor nonce."""
-    stored = None
-    with attempts.at_batch(batch.id, stage=STAGE, again=batch.retrying):
+    stored: list[Transaction] = []
+    with attempts.at_batches(group, stage=STAGE):
         try:
-            in_flight = holding.check(chain, fresh=True)
-            stored = _submit(batch.id, chain, in_flight.count)
+            fit = holding.check(chain, fresh=True)
+            stored = _submit(group[: fit.affordable], chain, fit.in_flight)
         except holding.OF_A_WALLET as error:
             holding.hold(error, signer=chain.signer_address)
         except holding.HOLDS as error:
             holding.hold(error)
-    if stored is not None:
-        sending.send_in_order(chain, stored)
+    if stored:
+        sending.send_in_order(chain, stored[-1])
 
 
-def _submit(batch_id: int, chain: ChainClient, in_flight: int) -> Transaction | None:
+def _submit(group: Sequence[Ready], chain: ChainClient, in_flight: int) -> list[Transaction]:
     account = Account(chain.chain_id, chain.signer_address, chain.contract_address)
     fees = chain.fees()
-    return batches.submit(
-        batch_id,
-        account,
+    submit = partial(
+        batches.submit_many,
+        account=account,
         nonce_floor=0 if in_flight else _first_free_nonce(chain),
         sign=lambda root, nonce: chain.prepare_anchor(root, nonce, fees),
         max_in_flight=get_settings().blockchain_max_in_flight,
     )
+    return _submitted(group, submit)
+
+
+def _submitted(group: Sequence[Ready], submit: Callable[[Sequence[int]], list[T]]) -> list[T]:
+    """What ``submit`` of all together returns; where something unforeseen is in the way, of each alone."""
+    try:
+        return submit([batch.id for batch in group])
+    except PipelineError:
+        raise
+    except Exception:
+        if len(group) == 1:
+            raise
+        logger.warning("%d batches are written one by one", len(group), exc_info=True)
+    return [done for batch in group for done in _submitted_alone(batch, submit)]
+
+
+def _submitted_alone(batch: Ready, submit: Callable[[Sequence[int]], list[T]]) -> list[T]:
+    """A bad one fails alone, and is tried again by itself."""
+    try:
+        with attempts.at_batches([batch], stage=STAGE):
+            return submit([batch.id])
+    except Retry as retry:
+        messages.write(batch.lane, delay_ms=retry.delay)
+    return []
 
 
 def _first_free_nonce(chain: ChainClient) -> int:

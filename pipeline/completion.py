@@ -11,7 +11,7 @@ from dramatiq.results import Results
 
 from pipeline import current, events
 from pipeline.ledger import erasure
-from pipeline.ledger.confirmation import ConfirmedWrite, confirm
+from pipeline.ledger.confirmation import ConfirmedWrite, confirm_many
 from pipeline.metrics import catalogue, recorder
 from pipeline.results import JobResults
 from pipeline.settings import get_settings
@@ -22,8 +22,13 @@ logger = logging.getLogger(__name__)
 
 def complete(batch_id: int) -> None:
     """Confirm the members of a settled batch."""
+    complete_many([batch_id])
+
+
+def complete_many(batch_ids: Sequence[int]) -> None:
+    """Confirm the members of settled batches."""
     begin = time.perf_counter()
-    confirmed = confirm(batch_id)
+    confirmed = confirm_many(batch_ids)
     if not confirmed:
         return
     recorder.observe(catalogue.STAGE_DURATION, [time.perf_counter() - begin], stage="db_update")

@@ -6,6 +6,7 @@ Nothing is wrong with the credentials: they pay no attempt, and none becomes a d
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 
 from pipeline import incidents
 from pipeline.chain.client import ChainClient
@@ -44,17 +45,22 @@ def _subject(error: PipelineError, signer: str | None) -> str:
     return str(chain_id)
 
 
-def check(chain: ChainClient, *, fresh: bool = False) -> nonces.InFlight:
-    """Check all guards, with what the ledger knows of chain and wallet. Raises as they do.
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What was seen of chain and wallet: how many nonces are in flight, and more anchors are paid for."""
 
-    Returns what is in flight.
-    """
+    in_flight: int
+    affordable: int
+
+
+def check(chain: ChainClient, *, fresh: bool = False) -> Fit:
+    """Check all guards, with what the ledger knows of chain and wallet. Raises as they do."""
     known = chains.genesis_hash(chain.chain_id)
     in_flight = nonces.in_flight(chain.chain_id, chain.signer_address)
-    chain.check_guards(fresh=fresh, reserved_wei=in_flight.reserved_wei, genesis_hash=known)
+    affordable = chain.check_guards(fresh=fresh, reserved_wei=in_flight.reserved_wei, genesis_hash=known)
     if known is None:
         chains.remember(chain.chain_id, chain.genesis_hash())
-    return in_flight
+    return Fit(in_flight.count, affordable)
 
 
 def review(chain: ChainClient) -> None:

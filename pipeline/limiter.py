@@ -17,36 +17,53 @@ from dramatiq.rate_limits.backends.redis import RedisBackend
 from pipeline.redis_client import connect
 from pipeline.settings import get_settings
 
-#: Microseconds. KEYS: the list of the slots' times, newest first. ARGV: limit, window, spacing, and how
-#: far away a slot may be that is taken. Returns whether it was, and in how long it is.
+#: Microseconds. KEYS: the list of the slots' times, newest first. ARGV: limit, window, spacing, how
+#: far away a slot may be that is taken, and how many are wanted. Returns how many were taken, and in how
+#: long they are: as many as there are now, or the next one alone.
 #: A millisecond beyond the window, so that an observer's clock counts no more than ours.
 TAKE = """
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local limit, window, spacing = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local patience = tonumber(ARGV[4])
+local patience, wanted = tonumber(ARGV[4]), tonumber(ARGV[5])
 local newest = tonumber(redis.call('LINDEX', KEYS[1], 0) or 0)
-local oldest = tonumber(redis.call('LINDEX', KEYS[1], limit - 1) or 0)
-local wait = math.max(0, newest + spacing - now, oldest == 0 and 0 or oldest + window + 1000 - now)
+-- Those that have to be out of the window before so many more may begin, the newest first.
+local before = redis.call('LRANGE', KEYS[1], limit - wanted, limit - 1)
+local function wait_for(count)
+    local oldest = tonumber(before[wanted - count + 1] or 0)
+    return math.max(0, newest + spacing * count - now, oldest == 0 and 0 or oldest + window + 1000 - now)
+end
+local count = wanted
+while count > 1 and wait_for(count) > 0 do
+    count = count - 1
+end
+local wait = wait_for(count)
 if wait > patience then
     return {0, string.format('%.0f', wait)}
 end
-redis.call('LPUSH', KEYS[1], string.format('%.0f', now + wait))
+local at = string.format('%.0f', now + wait)
+for _ = 1, count do
+    redis.call('LPUSH', KEYS[1], at)
+end
 redis.call('LTRIM', KEYS[1], 0, limit - 1)
 redis.call('PEXPIRE', KEYS[1], math.ceil((wait + window * 2) / 1000))
-return {1, string.format('%.0f', wait)}
+return {count, string.format('%.0f', wait)}
 """
 
 #: Slots keep at least this part of window / limit between them; what is left of it makes up
 #: for those that were not asked for in time, so that the rate is reached.
 SPREAD = 0.8
 
+#: Slots that begin at once are no more than would begin one by one within so many seconds: who counts
+#: at the node is not to see the windows' edges.
+TOGETHER_SECONDS = 0.05
+
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """``taken``: it is ours, and begins in ``seconds``. Otherwise the next one is so far away."""
+    """``taken``: so many are ours, and begin in ``seconds``. Of none the next one is so far away."""
 
-    taken: bool
+    taken: int
     seconds: float
 
 
@@ -57,16 +74,18 @@ class SlidingWindowRateLimiter(WindowRateLimiter):
         super().__init__(backend, key, limit=limit, window=window)  # type: ignore[no-untyped-call]
         self._script: Any = backend.client.register_script(TAKE)
 
-    def take(self, *, patience_seconds: float = 0) -> Slot:
-        """Take the next slot, if it is not further away than that.
+    def take(self, wanted: int = 1, *, patience_seconds: float = 0) -> Slot:
+        """Take as many slots as there are now, or the next one, if it is not further away than that.
 
         Raises `redis.RedisError`: without Redis nothing is granted.
         """
+        together = max(1, int(self.limit / self.window * TOGETHER_SECONDS))
         window_us = self.window * 1_000_000
         spacing_us = int(window_us / self.limit * SPREAD)
-        arguments = [self.limit, window_us, spacing_us, int(patience_seconds * 1_000_000)]
+        wanted = min(wanted, together)
+        arguments = [self.limit, window_us, spacing_us, int(patience_seconds * 1_000_000), wanted]
         taken, wait_us = self._script(keys=[self.key], args=arguments)
-        return Slot(bool(taken), float(wait_us) / 1_000_000)
+        return Slot(int(taken), float(wait_us) / 1_000_000)
 
     def taken(self) -> int:
         """How many slots begin in the window that ends now. Raises `redis.RedisError`."""
@@ -77,7 +96,7 @@ class SlidingWindowRateLimiter(WindowRateLimiter):
         return sum(int(time) > since for time in times)
 
     def _acquire(self) -> bool:
-        return self.take().taken
+        return bool(self.take().taken)
 
 
 def chain_write_limiter() -> SlidingWindowRateLimiter:

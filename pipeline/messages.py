@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import dramatiq
@@ -11,6 +11,7 @@ import dramatiq
 from pipeline import current
 from pipeline.ledger import recovery
 from pipeline.ledger.sql import chunks
+from pipeline.ledger.transactions import Settled
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +40,36 @@ def write(lane: str, *, delay_ms: int | None = None) -> None:
 def update(batch_id: int, lane: str) -> None:
     """Have the members of a settled batch confirmed."""
     send("db_update", batch_id, priority=lane)
+
+
+def update_many(settled: Iterable[Settled]) -> None:
+    """The same for several: one message names batches of at most `CHUNK` members together, or one."""
+    for lane, batches in _by_lane(settled).items():
+        for ids in _parts(batches):
+            if len(ids) == 1:
+                update(ids[0], lane)
+            else:
+                send("db_update", ids, priority=lane)
+
+
+def _by_lane(settled: Iterable[Settled]) -> dict[str, list[Settled]]:
+    lanes: dict[str, list[Settled]] = {}
+    for batch in settled:
+        lanes.setdefault(batch.lane, []).append(batch)
+    return lanes
+
+
+def _parts(batches: Iterable[Settled]) -> Iterator[list[int]]:
+    part: list[int] = []
+    members = 0
+    for batch in batches:
+        if part and members + batch.size > CHUNK:
+            yield part
+            part, members = [], 0
+        part.append(batch.batch_id)
+        members += batch.size
+    if part:
+        yield part
 
 
 def send(actor_name: str, *args: Any, priority: str = "normal", delay_ms: int | None = None) -> None:

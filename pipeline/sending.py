@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from pipeline import holding, incidents
-from pipeline.chain.answers import AnswerKind
+from pipeline.chain.answers import AnswerKind, SendAnswer
 from pipeline.chain.client import ChainClient
 from pipeline.errors import InsufficientFunds, NodeRejected, UntakenTransaction
 from pipeline.ledger import nonces, transactions
 from pipeline.ledger.nonces import Slot
+from pipeline.ledger.transactions import Answer
 from pipeline.models import Transaction
 
 logger = logging.getLogger(__name__)
@@ -25,19 +27,36 @@ def account(nonce: Transaction | Slot) -> str:
     return incidents.of_signer(nonce.chain_id, nonce.signer)
 
 
-def send_in_order(chain: ChainClient, stored: Transaction) -> None:
-    """Send ``stored`` for the first time, after the earlier ones of its signer that no node has yet.
+def send_in_order(chain: ChainClient, last: Transaction) -> None:
+    """Send ``last`` for the first time, after the earlier ones of its signer that no node has yet.
 
-    Another process may be about to send those, or have died before it could: twice does no harm.
+    Another process may be about to send some, or have died before it could: twice does no harm.
     """
-    for row in nonces.unsent_up_to(stored):
-        send(chain, row)
+    send_many(chain, nonces.unsent_up_to(last))
 
 
 def send(chain: ChainClient, stored: Transaction) -> AnswerKind:
     """Send the stored bytes, whether for the first time or again, and note the answer."""
-    answer = chain.send(bytes.fromhex(stored.raw_transaction.removeprefix("0x")))
-    transactions.record_answer(stored.id, f"{answer.kind.value}: {answer.text}"[:500], taken=answer.taken)
+    [kind] = send_many(chain, [stored])
+    return kind
+
+
+def send_many(chain: ChainClient, stored: Sequence[Transaction]) -> list[AnswerKind]:
+    """The same with several, in their order: each answer counts for one of them alone."""
+    answers = chain.send_many([bytes.fromhex(row.raw_transaction.removeprefix("0x")) for row in stored])
+    told = list(zip(stored, answers, strict=True))
+    transactions.record_answers(
+        [Answer(row.id, f"{answer.kind.value}: {answer.text}"[:500], answer.taken) for row, answer in told]
+    )
+    for row, answer in told:
+        _tell(row, answer)
+    # Whatever refuses one for want of money refuses those after it: told once.
+    if poor := [one for one in told if one[1].kind is AnswerKind.FUNDS]:
+        _no_funds(chain, poor[0][0], poor[0][1].text)
+    return [answer.kind for answer in answers]
+
+
+def _tell(stored: Transaction, answer: SendAnswer) -> None:
     logger.log(
         logging.DEBUG
         if answer.kind is AnswerKind.ACCEPTED
@@ -46,12 +65,9 @@ def send(chain: ChainClient, stored: Transaction) -> AnswerKind:
         answer.kind.value,
         extra={"batch_id": stored.batch_id, "transaction_hash": stored.hash, "nonce": stored.nonce},
     )
-    if answer.kind is AnswerKind.FUNDS:
-        _no_funds(chain, stored, answer.text)
     if answer.kind is AnswerKind.FATAL:
         error = NodeRejected(f"transaction {stored.hash} (nonce {stored.nonce}): {answer.text}")
         incidents.report(error, subject=account(stored))
-    return answer.kind
 
 
 def _no_funds(chain: ChainClient, stored: Transaction, text: str) -> None:

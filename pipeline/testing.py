@@ -40,12 +40,13 @@ from pipeline import chain_writing, current, messages, status
 from pipeline import database as databases  # pytest looks into what it finds here, which would open it
 from pipeline.actors import broker as pipeline_broker
 from pipeline.actors import chain_write
-from pipeline.attempts import at_batch
+from pipeline.attempts import at_batches
 from pipeline.errors import NodeUnreachable, PipelineError
 from pipeline.ledger import recovery
 from pipeline.ledger.sql import rows
 from pipeline.models import Batch, State, Write
 from pipeline.queues import URGENT
+from pipeline.ready import batches_ready
 from pipeline.results import JobResults
 from pipeline.settings import get_settings
 
@@ -133,13 +134,13 @@ class BlockchainQueue:
             self._broker.emit_after("process_message", proxy)
 
     def _write_or_fail(self) -> None:
-        while (batch := chain_writing.next_ready()) is not None:
-            failure = self._failure_of(batch.id)
+        while group := batches_ready(1):
+            failure = self._failure_of(group[0].id)
             if failure is None:
-                chain_writing.write_next()
+                chain_writing.write_next(1)
                 continue
             failure.attempts -= 1
-            with suppress(Retry), at_batch(batch.id, stage=chain_writing.STAGE):
+            with suppress(Retry), at_batches(group, stage=chain_writing.STAGE):
                 raise failure.error
 
     def _failure_of(self, batch_id: int) -> _Failure | None:

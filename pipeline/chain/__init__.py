@@ -3,7 +3,7 @@
 * ``client``    the façade that actors and commands use
 * ``guards``    what must hold before something is signed
 * ``registry``  calls of the CredentialRegistry contract, whose source is in ``contracts``
-* ``signer``    who signs: keystore file, key file, environment
+* ``signer``    who signs: keystore file, key file, environment; ``dynamic_fee`` makes the bytes
 * ``fees``      what a transaction offers
 * ``answers``   what a node's answer to a sent transaction means
 * ``blocks``    blocks and receipts as values; ``block_receipts`` reads whole blocks of them

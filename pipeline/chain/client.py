@@ -96,8 +96,10 @@ class ChainClient:
 
     def check_guards(
         self, *, fresh: bool = False, reserved_wei: int = 0, genesis_hash: str | None = None
-    ) -> None:
+    ) -> int:
         """See that the next anchor may be signed; the answer holds for 10 s.
+
+        Returns how many the balance pays for, when it was last asked.
 
         Asked again at once after a node was lost or changed; with ``fresh``, what can change from
         block to block is asked in any case. ``reserved_wei`` is what is sent and not mined may
@@ -105,7 +107,7 @@ class ChainClient:
         Raises `WrongChain`, `ChainReset`, `NoContract`, `NotAnIssuer`, `InsufficientFunds`,
         `FeeCeiling`, `NodeUnreachable`, `SettingsError`.
         """
-        self._guards.check(Expected(genesis_hash, reserved_wei), fresh=fresh)
+        return self._guards.check(Expected(genesis_hash, reserved_wei), fresh=fresh)
 
     def genesis_hash(self) -> str:
         """The hash of the chain's first block; asked again after a node was lost or changed."""
@@ -191,7 +193,11 @@ class ChainClient:
 
     def send(self, raw: bytes) -> SendAnswer:
         """Hand these bytes to a node. Never raises for what a node says, or that none answers."""
-        return self.rpc.broadcast(raw)
+        return self.send_many([raw])[0]
+
+    def send_many(self, raws: Sequence[bytes]) -> list[SendAnswer]:
+        """The same with several, in their order, and an answer for each; one HTTP request a hundred."""
+        return self.rpc.broadcast_many(raws)
 
     def deploy(
         self, timeout_seconds: float = 300, *, choose_nonce: Callable[[int, str, int], int] | None = None

@@ -95,7 +95,11 @@ def _checked(answers: list[Any], requests: Sequence[Request]) -> list[dict[str, 
         (answer.get("error") or {}).get("code") == LIMIT_EXCEEDED and method != "eth_getLogs"
         for answer, (method, _) in zip(answers, requests, strict=True)
     ):
-        raise NoAnswer("says that its limit is exceeded", maybe_taken=False, pause_seconds=PAUSE_SECONDS)
+        # Of several it may have done the others.
+        maybe_taken = len(answers) > 1
+        raise NoAnswer(
+            "says that its limit is exceeded", maybe_taken=maybe_taken, pause_seconds=PAUSE_SECONDS
+        )
     return answers
 
 

@@ -66,10 +66,12 @@ class Guards:
         self._checked_at: float | None = None
         self._checked_reconnects = 0
         self._gas_limit = 0
+        self._affordable = 0
 
-    def check(self, expected: Expected = Expected(), *, fresh: bool = False) -> None:
+    def check(self, expected: Expected = Expected(), *, fresh: bool = False) -> int:
         """Ask, unless the last answer still holds; with ``fresh`` ask again what may change at any time.
 
+        Returns how many anchors the balance pays for, besides what is spent already.
         Raises `WrongChain`, `ChainReset`, `NoContract`, `NotAnIssuer`, `InsufficientFunds`,
         `FeeCeiling`, `NodeUnreachable`; `SettingsError` where finality is needed and not served.
         """
@@ -79,6 +81,7 @@ class Guards:
                 self._ask(expected)
             elif fresh:
                 self._ask_again(expected)
+            return self._affordable
 
     def gas_limit(self) -> int:
         """What an anchor may use; asked at the node only when nothing was checked so far."""
@@ -175,7 +178,8 @@ class Guards:
     def _check_balance(self, answer: Any, expected: Expected) -> None:
         balance_wei = quantity(_result(answer))
         needed_wei = self._gas_limit * self._market.current().max_fee_wei
-        if balance_wei >= needed_wei + expected.reserved_wei:
+        self._affordable = (balance_wei - expected.reserved_wei) // max(needed_wei, 1)
+        if self._affordable > 0:
             return
         sent = f" besides {expected.reserved_wei / WEI_PER_COIN:g} for what is sent" * bool(
             expected.reserved_wei

@@ -19,6 +19,8 @@ from pipeline.errors import NoContract
 NOT_AN_ISSUER = "not an issuer"
 ALREADY_ANCHORED = "already anchored"
 
+ROOT_BYTES = 32
+
 #: The code under which nodes say that a call reverted; geth's, and most others' by now.
 REVERTED = 3
 #: Solidity's and Vyper's ``Error(string)``.
@@ -101,8 +103,10 @@ class Registry:
         return anchoring.find(self._rpc, self, root)
 
     def anchor_calldata(self, root: bytes) -> bytes:
-        """What a transaction to the registry carries in order to anchor ``root``."""
-        return encode("anchor", root)
+        """What a transaction to the registry carries in order to anchor ``root`` (32 bytes)."""
+        if len(root) != ROOT_BYTES:
+            raise ValueError(f"a root of {len(root)} bytes")
+        return selector("anchor") + root  # a ``bytes32`` stands for itself
 
     def request(self, name: str, *values: Any, block: str = "latest") -> Request:
         """The ``eth_call`` of a view, for a batch; `decode` reads its result."""
@@ -138,10 +142,16 @@ def revert_of(reason: str | None) -> Revert:
 def encode(name: str, *values: Any) -> bytes:
     """The calldata of a call of the registry: selector and arguments (ABI)."""
     from eth_abi.abi import encode
+
+    return selector(name) + encode(_types(name)[0], values)
+
+
+@cache
+def selector(name: str) -> bytes:
+    """The four bytes by which the registry knows a function."""
     from eth_utils.crypto import keccak
 
-    inputs = _types(name)[0]
-    return bytes(keccak(text=f"{name}({','.join(inputs)})")[:4] + encode(inputs, values))
+    return bytes(keccak(text=f"{name}({','.join(_types(name)[0])})")[:4])
 
 
 def revert_text(error: RpcError) -> str | None:

@@ -69,23 +69,33 @@ class RpcClient:
 
     def broadcast(self, raw: bytes) -> SendAnswer:
         """Hand a signed transaction to the first node that answers, to each at most once."""
-        request = ("eth_sendRawTransaction", ["0x" + raw.hex()])
+        return self.broadcast_many([raw])[0]
+
+    def broadcast_many(self, raws: Sequence[bytes]) -> list[SendAnswer]:
+        """The same with several, in their order; one HTTP request for each hundred.
+
+        Without an answer all of a request are in doubt.
+        """
+        answers: list[SendAnswer] = []
+        for start in range(0, len(raws), BATCH_SIZE):
+            answers += self._broadcast(raws[start : start + BATCH_SIZE])
+        return answers
+
+    def _broadcast(self, raws: Sequence[bytes]) -> list[SendAnswer]:
+        requests = [("eth_sendRawTransaction", ["0x" + raw.hex()]) for raw in raws]
         failures: list[str] = []
         in_doubt = False
         for endpoint in self._in_turn(failures):
             try:
-                (answer,) = calls.counted(endpoint, [request], repeatable=False)
+                answers = calls.counted(endpoint, requests, repeatable=False)
             except NoAnswer as failure:
                 in_doubt |= failure.maybe_taken
                 self._lost(endpoint, failure, failures)
                 continue
             self._answered(endpoint)
-            sent = classify(answer.get("error"), endpoint.mask)
-            if in_doubt and not sent.taken and sent.kind is not AnswerKind.NONCE_USED:
-                # An earlier node may have taken it, whatever this one thinks.
-                return SendAnswer(AnswerKind.UNKNOWN, "; ".join([*failures, f"{endpoint.name}: {sent.text}"]))
-            return sent
-        return SendAnswer(AnswerKind.UNKNOWN, "; ".join(failures))
+            sent = [classify(answer.get("error"), endpoint.mask) for answer in answers]
+            return [_doubted(one, endpoint, failures) for one in sent] if in_doubt else sent
+        return [SendAnswer(AnswerKind.UNKNOWN, "; ".join(failures))] * len(raws)
 
     def _read(self, requests: Sequence[Request]) -> list[Any]:
         failures: list[str] = []
@@ -116,6 +126,13 @@ class RpcClient:
         if self._current is not endpoint:
             self._current = endpoint
             self._changes += 1
+
+
+def _doubted(sent: SendAnswer, endpoint: Endpoint, failures: Sequence[str]) -> SendAnswer:
+    """What a node's answer means where an earlier one may have taken it, whatever this one thinks."""
+    if sent.taken or sent.kind is AnswerKind.NONCE_USED:
+        return sent
+    return SendAnswer(AnswerKind.UNKNOWN, "; ".join([*failures, f"{endpoint.name}: {sent.text}"]))
 
 
 def _result(answer: dict[str, Any], endpoint: Endpoint) -> Any:

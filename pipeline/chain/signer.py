@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from pipeline.chain import dynamic_fee
 from pipeline.chain.loading import load_web3
 from pipeline.errors import SettingsError
 from pipeline.settings import Settings
@@ -44,18 +45,24 @@ class Signer(Protocol):
 class LocalSigner:
     """A key in this process's memory. Neither its repr nor its state shows the key."""
 
-    __slots__ = ("_sign", "address")
+    __slots__ = ("_sign", "_sign_recoverable", "address")
 
     def __init__(self, account: LocalAccount) -> None:
+        from coincurve import PrivateKey
+
         self.address = str(account.address)
-        # A bound method, so that what walks attributes (Sentry, debuggers) finds no key.
+        # Bound methods, so that what walks attributes (Sentry, debuggers) finds no key.
         self._sign: Callable[[dict[str, Any]], Any] = account.sign_transaction
+        self._sign_recoverable: Callable[..., bytes] = PrivateKey(bytes(account.key)).sign_recoverable
 
     def __repr__(self) -> str:
         return f"<LocalSigner {self.address}>"
 
     def sign(self, transaction: Mapping[str, Any]) -> SignedTransaction:
         """Sign; see `Signer.sign`."""
+        if dynamic_fee.is_one(transaction):
+            raw, hash_ = dynamic_fee.signed(transaction, self._sign_recoverable)
+            return SignedTransaction(raw, "0x" + hash_.hex())
         signed = self._sign(dict(transaction))
         return SignedTransaction(bytes(signed.raw_transaction), "0x" + bytes(signed.hash).hex())
 

@@ -11,6 +11,7 @@
 * `erasure`        document and salts go for good
 * `journal`        what rows do not tell: failed attempts, reorgs, who replayed
 * `outbox`         events that are not published yet
+* `bulk`           many rows in one statement, each with values of its own
 * `counts`         how many writes are in each state; `states` says which those are
 * `gauges`, `history`   what is so now, and what was in each minute
 * `tallies`        what is counted for the metrics, once it is committed

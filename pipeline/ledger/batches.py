@@ -8,8 +8,9 @@ With `submit` the nonce, the signed bytes and their hash are stored in one trans
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, islice
 from typing import Any
 
 from dramatiq.common import compute_backoff
@@ -18,14 +19,18 @@ from pipeline.database import transaction
 from pipeline.errors import PipelineError
 from pipeline.ledger import control, dead_letters, incidents, journal, nonces, steps, tallies, trees
 from pipeline.ledger.attempts import MAX_BACKOFF_MS, FailedAttempt, delay_of, tell_delayed
+from pipeline.ledger.bulk import update_each
 from pipeline.ledger.nonces import Signed
-from pipeline.ledger.sql import locked, rows
+from pipeline.ledger.sql import among, locked, rows
 from pipeline.merkle import MerkleTree
 from pipeline.metrics.catalogue import RETRIED
 from pipeline.models import Batch, BatchState, Signer, State, Transaction, Write
 
 #: Sorts the urgent lane before the normal one, as the index ``batches_ready`` does.
 URGENT_FIRST = Batch.lane.desc()
+
+#: Members of batches that are closed together: their leaves are in memory, and the signer is locked.
+MAX_MEMBERS = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +42,26 @@ class Account:
     contract_address: str
 
 
-def next_ready(
-    max_in_flight: int | None = None, chain_id: int | None = None, signer: str | None = None
-) -> Batch | None:
-    """The most urgent batch that may be written now.
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A batch that may be written now."""
+
+    id: int
+    lane: str
+    size: int
+    retrying: bool
+
+
+def ready(
+    limit: int, max_in_flight: int | None = None, chain_id: int | None = None, signer: str | None = None
+) -> list[Ready]:
+    """At most ``limit`` batches that may be written now, the most urgent first.
 
     None while there is none, chain writing is paused or held, or ``max_in_flight`` nonces of the
-    signer are unmined (None: no such limit).
+    signer are unmined (None: no such limit). Together they have at most `MAX_MEMBERS`, or are one.
     """
-    batch: Batch | None = (
-        Batch.select()
+    query = (
+        Batch.select(Batch.id, Batch.lane, Batch.size, Batch.retrying)
         .where(
             Batch.state.in_(BatchState.WAITING),
             Batch.due_at <= time.time(),
@@ -55,11 +70,20 @@ def next_ready(
             ~incidents.held(),
         )
         .order_by(URGENT_FIRST, Batch.due_at, Batch.id)
-        .first()
+        .limit(limit)
     )
-    if batch is None or max_in_flight is None:
-        return batch
-    return batch if nonces.in_flight(chain_id, signer).count < max_in_flight else None
+    found = [Ready(*row) for row in rows(query)]
+    if found and max_in_flight is not None:
+        found = found[: max(0, max_in_flight - nonces.in_flight(chain_id, signer).count)]
+    members = list(accumulate(batch.size for batch in found))
+    return [batch for batch, total in zip(found, members, strict=True) if total <= MAX_MEMBERS] or found[:1]
+
+
+def next_ready(
+    max_in_flight: int | None = None, chain_id: int | None = None, signer: str | None = None
+) -> Ready | None:
+    """The first of those that are `ready`."""
+    return next(iter(ready(1, max_in_flight, chain_id, signer)), None)
 
 
 @transaction
@@ -128,7 +152,6 @@ def _wait(batch_id: int, size: int, error: PipelineError, delay_ms: int, *, for_
     ).execute()
 
 
-@transaction
 def submit(
     batch_id: int,
     account: Account,
@@ -137,46 +160,69 @@ def submit(
     sign: Callable[[bytes, int], Signed],
     max_in_flight: int | None = None,
 ) -> Transaction | None:
-    """Close the batch, reserve the nonce, sign, and store it all; returns the stored transaction.
-
-    ``sign(root, nonce)`` must do no I/O. ``nonce_floor`` is the number of the signer's mined
-    transactions, below which no nonce can be used any more. None when the batch is gone, or
-    ``max_in_flight`` nonces of the signer are unmined.
-    """
-    signer = nonces.lock_signer(account.chain_id, account.signer, nonce_floor)
-    in_flight = nonces.in_flight(account.chain_id, account.signer).count
-    if max_in_flight is not None and in_flight >= max_in_flight:
-        return None
-    batch = _lock_waiting(batch_id)
-    if batch is None or batch.due_at > time.time():
-        return None
-    # Signed for before: the same root, whoever of its members has moved on since.
-    root = bytes.fromhex(batch.merkle_root[2:]) if batch.merkle_root else _plant(batch_id)
-    nonce = max(signer.next_nonce, nonce_floor)
-    signed = sign(root, nonce)
-    Signer.update(next_nonce=nonce + 1).where(Signer.id == signer.id).execute()
-    _close(
-        batch_id,
-        root,
-        chain_id=account.chain_id,
-        contract_address=account.contract_address,
-        issuer=account.signer,
-        transaction_hash=signed.hash,
-    )
-    steps.tell("written", batch_id, transaction_hash=signed.hash, nonce=nonce)
-    return nonces.store(
-        signed, chain_id=account.chain_id, signer=account.signer, nonce=nonce, batch_id=batch_id
-    )
+    """`submit_many` of one batch: its transaction, or None."""
+    stored = submit_many([batch_id], account, nonce_floor=nonce_floor, sign=sign, max_in_flight=max_in_flight)
+    return stored[0] if stored else None
 
 
 @transaction
+def submit_many(
+    batch_ids: Sequence[int],
+    account: Account,
+    *,
+    nonce_floor: int,
+    sign: Callable[[bytes, int], Signed],
+    max_in_flight: int | None = None,
+) -> list[Transaction]:
+    """Close the batches, reserve nonces in their order, sign, and store it all, or nothing of it.
+
+    ``sign(root, nonce)`` must do no I/O. ``nonce_floor`` is the number of the signer's mined
+    transactions, below which no nonce can be used any more. Returns what is stored: nothing of
+    batches that are gone, for which ``max_in_flight`` leaves no room, or while writing is paused.
+    """
+    signer = nonces.lock_signer(account.chain_id, account.signer, nonce_floor)
+    room = len(batch_ids)
+    if max_in_flight is not None:
+        room = max(0, max_in_flight - nonces.in_flight(account.chain_id, account.signer).count)
+    planted = _plant(dict(islice(_lock_ready(batch_ids).items(), room)))
+    if not planted:
+        return []
+    first = max(signer.next_nonce, nonce_floor)
+    signed = [sign(one.root, nonce) for nonce, one in enumerate(planted, first)]
+    Signer.update(next_nonce=first + len(signed)).where(Signer.id == signer.id).execute()
+    _close(
+        planted,
+        {Batch.transaction_hash: [one.hash for one in signed]},
+        chain_id=account.chain_id,
+        contract_address=account.contract_address,
+        issuer=account.signer,
+    )
+    told = zip(planted, signed, range(first, first + len(signed)), strict=True)
+    steps.tell_each(
+        "written",
+        {one.batch_id: {"transaction_hash": own.hash, "nonce": nonce} for one, own, nonce in told},
+    )
+    return nonces.store_many(
+        signed,
+        [one.batch_id for one in planted],
+        chain_id=account.chain_id,
+        signer=account.signer,
+        first_nonce=first,
+    )
+
+
 def submit_mock(batch_id: int) -> bool:
-    """Close the batch as if it were on a chain already; False when it is gone."""
-    if _lock_waiting(batch_id) is None:
-        return False
-    _close(batch_id, _plant(batch_id), state=BatchState.SETTLED, mock=True, sent_at=time.time())
-    steps.tell("written", batch_id, mock=True)
-    return True
+    """`submit_mock_many` of one batch; False when it is gone."""
+    return bool(submit_mock_many([batch_id]))
+
+
+@transaction
+def submit_mock_many(batch_ids: Sequence[int]) -> list[int]:
+    """Close the batches as if they were on a chain already; returns those that were not gone."""
+    planted = _plant(_lock_ready(batch_ids))
+    _close(planted, {}, state=BatchState.SETTLED, mock=True, sent_at=time.time())
+    steps.tell_each("written", {one.batch_id: {"mock": True} for one in planted})
+    return [one.batch_id for one in planted]
 
 
 def _lock_waiting(batch_id: int) -> Batch | None:
@@ -185,23 +231,62 @@ def _lock_waiting(batch_id: int) -> Batch | None:
     return batch
 
 
-def _plant(batch_id: int) -> bytes:
-    """Make and store the tree of the members' leaves; returns its root.
+def _lock_ready(batch_ids: Sequence[int]) -> dict[int, str | None]:
+    """Those that may be written, locked, in the order of ``batch_ids``; with the roots signed for before."""
+    query = Batch.select(Batch.id, Batch.merkle_root).where(
+        among(Batch.id, batch_ids),
+        Batch.state.in_(BatchState.WAITING),
+        Batch.due_at <= time.time(),
+        ~control.paused(),
+    )
+    # In one order, so that no two wait for each other.
+    found = dict(rows(locked(query.order_by(Batch.id)))) if batch_ids else {}
+    return {batch_id: found[batch_id] for batch_id in batch_ids if batch_id in found}
+
+
+@dataclass(frozen=True, slots=True)
+class _Planted:
+    """A batch that is about to be closed."""
+
+    batch_id: int
+    size: int
+    root: bytes
+
+
+def _plant(roots: Mapping[int, str | None]) -> list[_Planted]:
+    """Make and store the trees of the batches' members; of one signed for before the root stays as it was.
 
     The signer's lock is held for 0.5 ms longer by that, for 1,000 members: to store it later costs
     another 3 ms of work.
     """
-    members = Write.select(Write.leaf).where(Write.batch == batch_id, Write.state == State.VERIFIED)
-    tree = MerkleTree([bytes(row[0]) for row in rows(members)])
-    trees.keep(batch_id, tree)
-    return tree.root
+    members = Write.select(Write.batch, Write.leaf).where(
+        among(Write.batch, [*roots]), Write.state == State.VERIFIED
+    )
+    leaves: dict[int, list[bytes]] = {batch_id: [] for batch_id in roots}
+    for batch_id, leaf in rows(members) if roots else ():
+        leaves[batch_id].append(bytes(leaf))
+    made = {batch_id: MerkleTree(leaves[batch_id]) for batch_id, root in roots.items() if root is None}
+    trees.keep(made)
+    return [
+        _Planted(
+            batch_id,
+            len(leaves[batch_id]),
+            # Signed for before: the same root, whoever of its members has moved on since.
+            bytes.fromhex(root[2:]) if root else made[batch_id].root,
+        )
+        for batch_id, root in roots.items()
+    ]
 
 
-def _close(batch_id: int, root: bytes, **values: Any) -> None:
-    """The batch is submitted, or what ``values`` say; verified → written for all members."""
+def _close(planted: Sequence[_Planted], own: Mapping[Any, Sequence[Any]], **common: Any) -> None:
+    """They are submitted, or what ``common`` says; verified → written for all members."""
     now = time.time()
     closed = {"state": BatchState.SUBMITTED, "submitted_at": now, "reason": None, "retrying": False}
-    Batch.update(merkle_root="0x" + root.hex(), **{**closed, **values}).where(Batch.id == batch_id).execute()
-    mine = (Write.batch == batch_id) & (Write.state == State.VERIFIED)
-    written = Write.update(state=State.WRITTEN, due_at=None, updated_at=now).where(mine).execute()
-    tallies.batch_written(written)
+    ids = [one.batch_id for one in planted]
+    roots = {Batch.merkle_root: ["0x" + one.root.hex() for one in planted]}
+    update_each(Batch, ids, {**roots, **own}, common={**closed, **common})
+    if ids:
+        Write.update(state=State.WRITTEN, due_at=None, updated_at=now).where(
+            among(Write.batch, ids), Write.state == State.VERIFIED
+        ).execute()
+        tallies.batches_written([one.size for one in planted])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -27,6 +28,9 @@ POSTGRESQL_OBJECT = (
     "CASE jsonb_typeof(credentials.metadata::jsonb) "
     "WHEN 'object' THEN credentials.metadata::jsonb ELSE '{}'::jsonb END"
 )
+
+#: With fewer credentials than this in each place, the places share a statement.
+FEW = 20
 
 #: Takes all keys of an earlier write away.
 PENDING: Mapping[str, Any] = {
@@ -48,6 +52,15 @@ def mark_failed(credential_ids: Sequence[str], error: str) -> None:
     _merge(credential_ids, {**PENDING, "blockchain_status": "failed", "blockchain_error": error})
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where credentials are anchored: transaction hash and block number, None for a mock write."""
+
+    transaction_hash: str | None
+    block_number: int | None
+    credential_ids: Sequence[str]
+
+
 def mark_confirmed(
     credential_ids: Sequence[str],
     *,
@@ -59,18 +72,34 @@ def mark_confirmed(
 
     Hash and number are None for a mock write.
     """
-    _merge(
-        credential_ids,
-        {
-            "blockchain_status": "confirmed",
-            "blockchain_error": None,
-            "blockchain_transaction_hash": transaction_hash,
-            "blockchain_block_number": block_number,
-            "blockchain_confirmed_at": datetime.fromtimestamp(confirmed_at, UTC)
-            .isoformat(timespec="milliseconds")
-            .replace("+00:00", "Z"),
-        },
-    )
+    place = Place(transaction_hash, block_number, credential_ids)
+    _merge(credential_ids, _confirmed(place, confirmed_at))
+
+
+def mark_confirmed_at(places: Sequence[Place], *, confirmed_at: float) -> None:
+    """The same for the credentials of several places, which share a statement if each has few."""
+    values = [_confirmed(place, confirmed_at) for place in places]
+    count = sum(len(place.credential_ids) for place in places)
+    if not is_sqlite() and count < FEW * len(places):
+        named = zip(places, values, strict=True)
+        patches = [(id_, own) for place, own in named for id_ in place.credential_ids]
+        for part in chunks(patches):
+            _merge_each(part)
+        return
+    for place, own in zip(places, values, strict=True):
+        _merge(place.credential_ids, own)
+
+
+def _confirmed(place: Place, confirmed_at: float) -> Mapping[str, Any]:
+    return {
+        "blockchain_status": "confirmed",
+        "blockchain_error": None,
+        "blockchain_transaction_hash": place.transaction_hash,
+        "blockchain_block_number": place.block_number,
+        "blockchain_confirmed_at": datetime.fromtimestamp(confirmed_at, UTC)
+        .isoformat(timespec="milliseconds")
+        .replace("+00:00", "Z"),
+    }
 
 
 def forget_error(credential_id: str, code: str, instead: str) -> None:
@@ -99,6 +128,24 @@ def _merge(credential_ids: Sequence[str], values: Mapping[str, Any]) -> None:
                 ).execute()
         except pw.DataError:
             _merge_texts(part, values)
+
+
+def _merge_each(patches: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+    """`_merge` on PostgreSQL, with values of its own for each credential, all of the same keys."""
+    kept = [
+        json.dumps({key: value for key, value in values.items() if value is not None})
+        for _, values in patches
+    ]
+    new = pw.SQL("unnest(%s::text[], %s::jsonb[]) AS new(id, kept)", [[id_ for id_, _ in patches], kept])
+    merged = pw.SQL(f"({POSTGRESQL_OBJECT} - %s::text[]) || new.kept", [list(patches[0][1])])
+    try:
+        with database.atomic():
+            Credential.update(metadata=merged, updated_at=utc_now()).from_(new).where(
+                Credential.id == pw.SQL("new.id")
+            ).execute()
+    except pw.DataError:
+        for id_, values in patches:
+            _merge_texts([id_], values)
 
 
 def _merge_texts(credential_ids: Sequence[str], values: Mapping[str, Any]) -> None:

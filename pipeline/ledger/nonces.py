@@ -7,16 +7,15 @@ takes the same nonce; a batch gets another one only once none of its own can be 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Protocol
-
-import peewee as pw
+from typing import Any, Protocol
 
 from pipeline.database import transaction
 from pipeline.ledger import journal, steps, tallies
-from pipeline.ledger.sql import locked, rows
+from pipeline.ledger.bulk import insert_each
+from pipeline.ledger.sql import each_of, locked, rows
 from pipeline.models import Batch, BatchState, Signer, State, Transaction, TransactionState, Write
 
 
@@ -69,37 +68,42 @@ class Slot:
         return [row.hash for row in self.transactions]
 
 
-def _waits() -> pw.Node:
-    """A transaction that the chain may still decide about, or that waits for confirmations.
-
-    Found from the batches that are submitted, and from what is unmined: never from all there is.
-    """
-    mine = Transaction.alias()
-    of_batch = (
-        mine.select(mine.id)
-        .join(Batch)
-        .where(Batch.state == BatchState.SUBMITTED, mine.state != TransactionState.REVERTED)
-    )
-    other = Transaction.alias()
-    of_none = other.select(other.id).where(other.batch.is_null(), other.state.in_(TransactionState.UNMINED))
-    return Transaction.lost_at.is_null() & Transaction.id.in_(of_batch.union_all(of_none))
-
-
 def unsettled(chain_id: int) -> list[Slot]:
-    """The nonces that wait for the chain, in order for each signer."""
-    query = (
-        Transaction.select(Transaction, Batch)
-        .join(Batch, pw.JOIN.LEFT_OUTER)
-        .where(Transaction.chain_id == chain_id, _waits())
-        .order_by(Transaction.signer, Transaction.nonce, Transaction.id)
+    """The nonces that wait for the chain, in order for each signer.
+
+    Of those the chain may still decide, or they wait for confirmations. Found from the batches that are
+    submitted, and from what is unmined: never from all there is, whatever a planner thinks.
+    """
+    columns = (Batch.id, Batch.lane, Batch.merkle_root, Batch.contract_address)
+    submitted = Batch.select(*columns).where(Batch.state == BatchState.SUBMITTED)
+    waiting: dict[int, Batch] = {batch.id: batch for batch in submitted}
+    live = (Transaction.chain_id == chain_id) & Transaction.lost_at.is_null()
+    found = list(Transaction.select().where(live, _fills_a_gap()))
+    for mine in each_of(Transaction.batch, [*waiting]):
+        query = Transaction.select().where(live, mine, Transaction.state != TransactionState.REVERTED)
+        found += list(query)
+    found.sort(key=lambda row: (row.signer, row.nonce, row.id))
+    return list(_slots(found, waiting))
+
+
+def _fills_a_gap() -> Any:
+    return Transaction.batch.is_null() & Transaction.state.in_(TransactionState.UNMINED)
+
+
+def is_any_unsettled(chain_id: int) -> bool:
+    """Whether there is one."""
+    submitted = (Batch.state == BatchState.SUBMITTED) & (Batch.chain_id == chain_id)
+    fillers = (Transaction.chain_id == chain_id) & Transaction.lost_at.is_null() & _fills_a_gap()
+    return any(
+        rows(table.select(table.id).where(mine).limit(1))
+        for table, mine in ((Batch, submitted), (Transaction, fillers))
     )
-    return list(_slots(query))
 
 
-def _slots(found: Iterable[Transaction]) -> Iterable[Slot]:
+def _slots(found: Iterable[Transaction], batches: Mapping[int, Batch]) -> Iterable[Slot]:
     for (chain_id, signer, nonce), group in groupby(found, lambda row: (row.chain_id, row.signer, row.nonce)):
         members = list(group)
-        yield Slot(chain_id, signer, nonce, members[0].batch, members)
+        yield Slot(chain_id, signer, nonce, batches.get(members[0].batch_id), members)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,18 +163,40 @@ def next_nonce(chain_id: int, signer: str) -> int | None:
 
 def store(signed: Signed, *, chain_id: int, signer: str, nonce: int, batch_id: int | None) -> Transaction:
     """Store what is about to be sent."""
-    stored: Transaction = Transaction.create(
-        batch=batch_id,
-        chain_id=chain_id,
-        signer=signer,
-        nonce=nonce,
-        hash=signed.hash,
-        raw_transaction="0x" + signed.raw.hex(),
-        gas_limit=signed.gas_limit,
-        max_fee_wei=str(signed.max_fee_wei),
-        tip_wei=str(signed.tip_wei),
-    )
+    [stored] = store_many([signed], [batch_id], chain_id=chain_id, signer=signer, first_nonce=nonce)
     return stored
+
+
+def store_many(
+    signed: Sequence[Signed],
+    batch_ids: Sequence[int | None],
+    *,
+    chain_id: int,
+    signer: str,
+    first_nonce: int,
+) -> list[Transaction]:
+    """Store what is about to be sent: a transaction for each batch, at one nonce after the other."""
+    own: dict[Any, list[Any]] = {
+        Transaction.batch: list(batch_ids),
+        Transaction.nonce: list(range(first_nonce, first_nonce + len(signed))),
+        Transaction.hash: [one.hash for one in signed],
+        Transaction.raw_transaction: ["0x" + one.raw.hex() for one in signed],
+        Transaction.gas_limit: [one.gas_limit for one in signed],
+        Transaction.max_fee_wei: [str(one.max_fee_wei) for one in signed],
+        Transaction.tip_wei: [str(one.tip_wei) for one in signed],
+    }
+    common: dict[Any, Any] = {
+        Transaction.chain_id: chain_id,
+        Transaction.signer: signer,
+        Transaction.state: TransactionState.SIGNED,
+        Transaction.created_at: time.time(),
+    }
+    ids = insert_each(Transaction, own, common)
+    named = {field.name: value for field, value in common.items()}
+    return [
+        Transaction(id=id_, **named, **dict(zip((field.name for field in own), row, strict=True)))
+        for id_, row in zip(ids, zip(*own.values(), strict=True), strict=True)
+    ]
 
 
 @transaction

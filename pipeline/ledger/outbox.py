@@ -8,13 +8,16 @@ it has published, and before it has said so, lets them be published again.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import peewee as pw
 
 from pipeline.database import database, is_sqlite, transaction
 from pipeline.ledger import sql
+from pipeline.ledger.bulk import insert_each
 from pipeline.ledger.sql import chunks
 from pipeline.models import Outbox
 
@@ -28,17 +31,39 @@ JOBS, ROWS = 500, 20
 LOCK = 7_230_116_002
 
 
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that has happened to these (job id, credential id).
+
+    ``log`` are fields of its line in the log that are not published.
+    """
+
+    name: str
+    jobs: Sequence[tuple[str, str]]
+    detail: Mapping[str, Any]
+    log: Mapping[str, Any] = field(default_factory=dict)
+
+
 def add(
     event: str, jobs: Sequence[tuple[str, str]], *, log: dict[str, Any] | None = None, **detail: Any
 ) -> None:
-    """Store an event of these (job id, credential id), inside the transaction that makes it true.
+    """`add_all` of one."""
+    add_all([Event(event, jobs, detail, log or {})])
 
-    ``log`` are fields of its line in the log that are not published.
+
+def add_all(events: Sequence[Event]) -> None:
+    """Store events, inside the transaction that makes them true.
 
     After the rows of the jobs were changed: who changes them next has waited for that.
     """
-    for part in chunks(jobs, JOBS):
-        Outbox.create(event=event, jobs=json.dumps(part), detail=json.dumps({**detail, "log": log or {}}))
+    new = [(event, part) for event in events for part in chunks(event.jobs, JOBS)]
+    columns = {
+        Outbox.event: [event.name for event, _ in new],
+        Outbox.jobs: [json.dumps(part) for _, part in new],
+        Outbox.detail: [json.dumps({**event.detail, "log": event.log}) for event, _ in new],
+    }
+    if new:
+        insert_each(Outbox, columns, {Outbox.at: time.time()})
 
 
 @transaction

@@ -26,17 +26,18 @@ def dead_letters(count: int, *, stage: str, error: str) -> None:
         attempts(count, stage=stage, outcome=catalogue.FAILED)
 
 
-def batch_written(size: int) -> None:
-    """A batch of so many was closed and signed."""
-    _committed(lambda: recorder.observe(catalogue.BATCH_SIZE, [size]))
-    attempts(size, stage="chain_write", outcome=catalogue.SUCCEEDED)
+def batches_written(sizes: Sequence[int]) -> None:
+    """Batches of so many were closed and signed."""
+    _committed(lambda: recorder.observe(catalogue.BATCH_SIZE, sizes))
+    attempts(sum(sizes), stage="chain_write", outcome=catalogue.SUCCEEDED)
 
 
-def batch_settled(size: int, submitted_at: float) -> None:
-    """The transaction of a batch of so many is deep enough."""
-    seconds = max(0.0, time.time() - submitted_at)  # by two machines' clocks
-    _committed(lambda: recorder.observe(catalogue.SETTLEMENT, [seconds]))
-    attempts(size, stage="settle", outcome=catalogue.SUCCEEDED)
+def batches_settled(sizes: Sequence[int], submitted_at: Sequence[float]) -> None:
+    """The transactions of batches of so many are deep enough."""
+    now = time.time()
+    seconds = [max(0.0, now - at) for at in submitted_at]  # by two machines' clocks
+    _committed(lambda: recorder.observe(catalogue.SETTLEMENT, seconds))
+    attempts(sum(sizes), stage="settle", outcome=catalogue.SUCCEEDED)
 
 
 def confirmed(queued_at: Sequence[float], finished_at: float) -> None:

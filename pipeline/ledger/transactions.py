@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import peewee as pw
 
 from pipeline.database import transaction
 from pipeline.errors import TransactionReverted
 from pipeline.ledger import dead_letters, nonces, steps, tallies
-from pipeline.ledger.sql import locked, rows
+from pipeline.ledger.bulk import update_each
+from pipeline.ledger.sql import among, locked, rows
 from pipeline.models import Batch, BatchState, State, Transaction, TransactionState, Write
 
 
@@ -26,13 +29,33 @@ class Mined:
     confirmations: int
 
 
-@transaction
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a node said to a send; ``taken``: it is in the node's pool, or in a block."""
+
+    transaction_id: int
+    text: str
+    taken: bool
+
+
 def record_answer(transaction_id: int, answer: str, *, taken: bool) -> None:
-    """Note what the node answered to a send; ``taken``: it is in the node's pool, or in a block."""
-    state = {"state": TransactionState.SENT} if taken else {}
-    Transaction.update(answer=answer, sent_at=time.time(), **state).where(
-        Transaction.id == transaction_id, Transaction.state.in_(TransactionState.UNMINED)
-    ).execute()
+    """`record_answers` of one."""
+    record_answers([Answer(transaction_id, answer, taken)])
+
+
+@transaction
+def record_answers(answers: Sequence[Answer]) -> None:
+    """Note what the node answered to sends."""
+    now = time.time()
+    for taken, state in ((True, {"state": TransactionState.SENT}), (False, {})):
+        mine = [answer for answer in answers if answer.taken is taken]
+        update_each(
+            Transaction,
+            [answer.transaction_id for answer in mine],
+            {Transaction.answer: [answer.text for answer in mine]},
+            Transaction.state.in_(TransactionState.UNMINED),
+            common={"sent_at": now, **state},
+        )
 
 
 @transaction
@@ -43,32 +66,70 @@ def record_first_sight(transaction_ids: Sequence[int], head: int) -> None:
     ).execute()
 
 
-@transaction
 def record_mined(transaction_id: int, mined: Mined) -> None:
-    """Note the block of a transaction with status 1; its batch waits on for confirmations."""
-    live = (Transaction.id == transaction_id) & (Transaction.state != TransactionState.REVERTED)
-    row: Transaction | None = locked(Transaction.select().where(live)).first()
-    if row is None:
-        return
-    Transaction.update(
-        state=TransactionState.MINED,
-        block_number=mined.block_number,
-        block_hash=mined.block_hash,
-        missing_since=None,
-    ).where(live).execute()
-    _retire_siblings(row)
-    if row.batch_id is not None and (row.state, row.block_hash) != (TransactionState.MINED, mined.block_hash):
-        number = mined.block_number
-        steps.tell("mined", row.batch_id, transaction_hash=row.hash, block_number=number)
-    Batch.update(
-        transaction_hash=row.hash,
-        block_number=mined.block_number,
-        block_hash=mined.block_hash,
-        block_time=mined.block_time,
-        gas_used=mined.gas_used,
-        gas_price_wei=str(mined.gas_price_wei),
-        confirmations=mined.confirmations,
-    ).where(Batch.id == row.batch_id, Batch.state == BatchState.SUBMITTED).execute()
+    """`record_mined_many` of one."""
+    record_mined_many({transaction_id: mined})
+
+
+@transaction
+def record_mined_many(found: Mapping[int, Mined]) -> None:
+    """Note the blocks of transactions with status 1; their batches wait on for confirmations."""
+    live = among(Transaction.id, [*found]) & (Transaction.state != TransactionState.REVERTED)
+    columns = (Transaction.id, Transaction.batch, Transaction.hash, Transaction.state, Transaction.block_hash)
+    query = Transaction.select(*columns).where(live).order_by(Transaction.id)
+    there = [_Seen(*row) for row in rows(locked(query))]
+    new = [seen for seen in there if (seen.state, seen.block_hash) != _mined_in(found[seen.id])]
+    update_each(
+        Transaction,
+        [seen.id for seen in new],
+        {
+            Transaction.block_number: [found[seen.id].block_number for seen in new],
+            Transaction.block_hash: [found[seen.id].block_hash for seen in new],
+        },
+        common={"state": TransactionState.MINED, "missing_since": None},
+    )
+    _retire_siblings([seen.id for seen in there])
+    told = {seen.batch_id: (seen, found[seen.id].block_number) for seen in new if seen.batch_id is not None}
+    steps.tell_each(
+        "mined",
+        {
+            batch_id: {"transaction_hash": seen.hash, "block_number": number}
+            for batch_id, (seen, number) in told.items()
+        },
+    )
+    _place_batches({seen.batch_id: (seen.hash, found[seen.id]) for seen in there if seen.batch_id})
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    id: int
+    batch_id: int | None
+    hash: str
+    state: str
+    block_hash: str | None
+
+
+def _mined_in(mined: Mined) -> tuple[str, str]:
+    return TransactionState.MINED, mined.block_hash
+
+
+def _place_batches(places: Mapping[int, tuple[str, Mined]]) -> None:
+    """Note by which transaction, and where, these are in the chain; of those that wait for it."""
+    mined = [place[1] for place in places.values()]
+    update_each(
+        Batch,
+        [*places],
+        {
+            Batch.transaction_hash: [place[0] for place in places.values()],
+            Batch.block_number: [one.block_number for one in mined],
+            Batch.block_hash: [one.block_hash for one in mined],
+            Batch.block_time: [one.block_time for one in mined],
+            Batch.gas_used: [one.gas_used for one in mined],
+            Batch.gas_price_wei: [str(one.gas_price_wei) for one in mined],
+            Batch.confirmations: [one.confirmations for one in mined],
+        },
+        Batch.state == BatchState.SUBMITTED,
+    )
 
 
 @transaction
@@ -99,10 +160,19 @@ def record_unmined(transaction_id: int, block_hash: str) -> None:
         ).execute()
 
 
-def _retire_siblings(row: Transaction) -> None:
-    """What shares the nonce can not be mined as long as this one is."""
+def _retire_siblings(transaction_ids: Sequence[int]) -> None:
+    """What shares a nonce with one of these can not be mined as long as that one is."""
+    used = Transaction.alias()
+    same = (
+        (used.chain_id == Transaction.chain_id)
+        & (used.signer == Transaction.signer)
+        & (used.nonce == Transaction.nonce)
+        & (used.id != Transaction.id)
+    )
     Transaction.update(lost_at=time.time()).where(
-        _shares_nonce(row), Transaction.lost_at.is_null(), Transaction.state.in_(TransactionState.UNMINED)
+        Transaction.lost_at.is_null(),
+        Transaction.state.in_(TransactionState.UNMINED),
+        pw.fn.EXISTS(used.select(used.id).where(among(used.id, transaction_ids), same)),
     ).execute()
 
 
@@ -123,31 +193,42 @@ def settle_anchored(batch_id: int, hash_: str, mined: Mined, *, reverted_id: int
     somebody else did it.
     """
     record_reverted(reverted_id)
-    Batch.update(
-        transaction_hash=hash_,
-        block_number=mined.block_number,
-        block_hash=mined.block_hash,
-        block_time=mined.block_time,
-        gas_used=mined.gas_used,
-        gas_price_wei=str(mined.gas_price_wei),
-        confirmations=mined.confirmations,
-    ).where(Batch.id == batch_id, Batch.state == BatchState.SUBMITTED).execute()
+    _place_batches({batch_id: (hash_, mined)})
     return settle(batch_id)
 
 
-@transaction
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A batch that has just become deep enough."""
+
+    batch_id: int
+    lane: str
+    size: int
+
+
 def settle(batch_id: int) -> bool:
-    """submitted → settled: deep enough to be confirmed. False when somebody else did it."""
+    """`settle_many` of one: submitted → settled. False when somebody else did it."""
+    return bool(settle_many([batch_id]))
+
+
+@transaction
+def settle_many(batch_ids: Sequence[int]) -> list[Settled]:
+    """submitted → settled: deep enough to be confirmed. Returns those that this call has settled."""
+    if not batch_ids:
+        return []
+    mine = Batch.select(Batch.id).where(among(Batch.id, batch_ids), Batch.state == BatchState.SUBMITTED)
+    ids = [row[0] for row in rows(locked(mine.order_by(Batch.id)))]
+    columns = (Batch.id, Batch.lane, Batch.size, Batch.submitted_at, Batch.gas_used, Batch.gas_price_wei)
     settled = rows(
         Batch.update(state=BatchState.SETTLED, sent_at=time.time())
-        .where(Batch.id == batch_id, Batch.state == BatchState.SUBMITTED)
-        .returning(Batch.size, Batch.submitted_at, Batch.gas_used, Batch.gas_price_wei)
+        .where(among(Batch.id, ids), Batch.state == BatchState.SUBMITTED)
+        .returning(*columns)
     )
-    for size, submitted_at, gas_used, gas_price_wei in settled:
-        tallies.batch_settled(size, submitted_at)
+    tallies.batches_settled([row[2] for row in settled], [row[3] for row in settled])
+    for *_, gas_used, gas_price_wei in settled:
         if gas_used is not None:
             tallies.gas(gas_used, int(gas_price_wei))
-    return bool(settled)
+    return [Settled(*row[:3]) for row in settled]
 
 
 @transaction
@@ -155,7 +236,7 @@ def record_reverted(transaction_id: int) -> None:
     """Note that it was mined with status 0: its nonce is used up, in vain."""
     row: Transaction = locked(Transaction.select().where(Transaction.id == transaction_id)).get()
     Transaction.update(state=TransactionState.REVERTED).where(Transaction.id == transaction_id).execute()
-    _retire_siblings(row)
+    _retire_siblings([row.id])
 
 
 def is_reverted(transaction_id: int) -> bool:

@@ -5,10 +5,12 @@ Of a batch that was closed before there were any, the tree is made from its memb
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import peewee as pw
 
 from pipeline.database import is_sqlite
-from pipeline.ledger.sql import rows
+from pipeline.ledger.sql import chunks, rows
 from pipeline.merkle import NODE_BYTES, MerkleTree, siblings_of
 from pipeline.models import Batch, Tree, Write
 
@@ -16,10 +18,15 @@ from pipeline.models import Batch, Tree, Write
 LEAVES_BEGIN = f"(length(nodes) / {2 * NODE_BYTES}) * {NODE_BYTES} + 1"
 
 
-def keep(batch_id: int, tree: MerkleTree) -> None:
-    """Store the tree of a batch that is closed; a single leaf is its own root, and needs none."""
-    if len(tree.nodes) > 1:
-        Tree.insert(batch=batch_id, nodes=b"".join(tree.nodes)).execute()
+def keep(trees: Mapping[int, MerkleTree]) -> None:
+    """Store the trees of batches that are closed; a single leaf is its own root, and needs none."""
+    new = [
+        {"batch": batch_id, "nodes": b"".join(tree.nodes)}
+        for batch_id, tree in trees.items()
+        if len(tree.nodes) > 1
+    ]
+    for part in chunks(new):
+        Tree.insert_many(part).execute()
 
 
 def proof(batch: Batch, leaf: bytes) -> list[bytes] | None:

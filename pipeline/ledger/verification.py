@@ -21,6 +21,7 @@ from pipeline.database import harmless, is_sqlite, transaction
 from pipeline.errors import PipelineError
 from pipeline.ledger import dead_letters, journal, tallies
 from pipeline.ledger.attempts import MAX_BACKOFF_MS, FailedAttempt, tell_delayed
+from pipeline.ledger.bulk import insert_each, update_each
 from pipeline.ledger.sql import CHUNK, among, chunks, locked, plain_rows, rows, text_of
 from pipeline.metrics.catalogue import RETRIED, SUCCEEDED
 from pipeline.models import Batch, BatchState, Credential, State, Verification, Write
@@ -270,8 +271,13 @@ def _fill(ids: list[int], *, document_checked: bool, lane: str, size: int) -> li
     if not groups:
         return []
     now = time.time()
-    new = [{**_new_batch(lane, due_at=now), "state": BatchState.FULL, "size": len(group)} for group in groups]
-    made = [row[0] for row in rows(Batch.insert_many(new).returning(Batch.id))]
+    common = {**_new_batch(lane, due_at=now), "state": BatchState.FULL}
+    del common["size"]
+    made = insert_each(
+        Batch,
+        {Batch.size: [len(group) for group in groups]},
+        {getattr(Batch, name): value for name, value in common.items()},
+    )
     _put_into(made, groups, document_checked=document_checked, updated_at=now)
     tallies.attempts(len(found), stage="hash_verify", outcome=SUCCEEDED)
     jobs = [(job_id, credential_id) for _, job_id, credential_id in found]
@@ -282,17 +288,17 @@ def _fill(ids: list[int], *, document_checked: bool, lane: str, size: int) -> li
 
 def _put_into(batch_ids: Sequence[int], groups: Sequence[Sequence[int]], **values: Any) -> None:
     """Queued → verified for each group, in its batch."""
-    batch_of = [(id_, batch_id) for batch_id, group in zip(batch_ids, groups, strict=True) for id_ in group]
     values |= {"state": State.VERIFIED, "attempts": AT_LEAST_ONE}
-    if is_sqlite():
-        for part in chunks(batch_of):
-            mine = Write.id.in_([write_id for write_id, _ in part])
-            Write.update(batch=pw.Case(Write.id, part), **values).where(mine).execute()
+    ids = [write_id for group in groups for write_id in group]
+    batch_of = [batch_id for batch_id, group in zip(batch_ids, groups, strict=True) for _ in group]
+    if not is_sqlite():
+        update_each(Write, ids, {Write.batch: batch_of}, common=values)
         return
-    arrays = [list(column) for column in zip(*batch_of, strict=True)]
-    source = pw.SQL("unnest(%s::bigint[], %s::bigint[]) AS placed (write_id, batch_id)", arrays)
-    update = Write.update(batch=pw.SQL("placed.batch_id"), **values).from_(source)
-    update.where(Write.id == pw.SQL("placed.write_id")).execute()
+    for part in chunks(list(zip(ids, batch_of, strict=True))):
+        mine = Write.id.in_([write_id for write_id, _ in part])
+        found = {batch_id for _, batch_id in part}
+        batch = pw.Case(Write.id, part) if len(found) > 1 else found.pop()
+        Write.update(batch=batch, **values).where(mine).execute()
 
 
 @transaction

@@ -39,7 +39,7 @@ PATIENCE_SECONDS = 60.0
 class RateLimit(dramatiq.Middleware):
     """Actors with ``rate_limit_when=callable`` run one at a time in a process, while it says True.
 
-    They take their slot with `wait_for_slot`, once all else is ready.
+    They take their slots with `wait_for_slots`, once all else is ready.
     """
 
     def __init__(self) -> None:
@@ -94,23 +94,23 @@ class RateLimit(dramatiq.Middleware):
             self._mine.turn = False
             self._turn.release()
 
-    def wait_for_slot(self, needed: Callable[[], bool]) -> bool:
-        """Wait until the limiter grants a slot, for something that is needed now.
+    def wait_for_slots(self, wanted: int, needed: Callable[[], bool]) -> int:
+        """Wait until the limiter grants a slot, for something that is needed now; at most ``wanted`` at once.
 
-        False when it is not needed any more, at shutdown, or after `PATIENCE_SECONDS`: what is
-        ready has another message then.
+        Returns how many. 0 when nothing is needed any more, at shutdown, or after `PATIENCE_SECONDS`:
+        what is ready has another message then.
         """
         begin = time.monotonic()
         deadline = begin + PATIENCE_SECONDS
         while not self._stopping.is_set() and time.monotonic() < deadline:
-            slot = self.limiter.take(patience_seconds=LONGEST_WAIT_SECONDS)
+            slot = self.limiter.take(wanted, patience_seconds=LONGEST_WAIT_SECONDS)
             late_seconds = self._wait(slot.seconds if slot.taken else LONGEST_WAIT_SECONDS)
             if slot.taken and late_seconds < LATE_SECONDS and not self._stopping.is_set():
-                _count(time.monotonic() - begin)
-                return True
+                _count(slot.taken, time.monotonic() - begin)
+                return slot.taken
             if not needed():
-                return False
-        return False
+                return 0
+        return 0
 
     def _wait(self, seconds: float) -> float:
         """Wait, if not for the end of the process; returns by how much it took longer."""
@@ -126,16 +126,16 @@ class RateLimit(dramatiq.Middleware):
         return condition
 
 
-def _count(waited_seconds: float) -> None:
+def _count(slots: int, waited_seconds: float) -> None:
     from pipeline.metrics import catalogue, recorder
 
-    recorder.add(catalogue.LIMITER_SLOTS)
-    recorder.observe(catalogue.LIMITER_WAIT, [waited_seconds])
+    recorder.add(catalogue.LIMITER_SLOTS, slots)
+    recorder.observe(catalogue.LIMITER_WAIT, [waited_seconds] * slots)
 
 
-def wait_for_slot(needed: Callable[[], bool]) -> bool:
-    """`RateLimit.wait_for_slot` of the broker in use; True at once where it has no such middleware."""
+def wait_for_slots(wanted: int, needed: Callable[[], bool]) -> int:
+    """`RateLimit.wait_for_slots` of the broker in use; all at once where it has no such middleware."""
     for middleware in current.broker().middleware:
         if isinstance(middleware, RateLimit):
-            return middleware.wait_for_slot(needed)
-    return True
+            return middleware.wait_for_slots(wanted, needed)
+    return wanted

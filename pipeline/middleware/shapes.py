@@ -40,6 +40,11 @@ def is_job(value: object) -> bool:
     return isinstance(value, list) and 3 <= len(value) <= 4 and isinstance(value[0], str)
 
 
+def is_id_or_ids(value: object) -> bool:
+    """Whether it is one of these, or a list."""
+    return is_id(value) or are_ids(value)
+
+
 def is_uuid(value: object) -> bool:
     """Whether it is a UUID as text."""
     try:
@@ -53,7 +58,7 @@ RULES: dict[str, Callable[[object], bool]] = {
     "hash_verify_jobs": are_jobs,
     "hash_verify_many": are_ids,
     "hash_verify_urgent": are_ids,
-    "db_update": is_id,
+    "db_update": is_id_or_ids,
     "dead_letter": is_uuid,
 }
 

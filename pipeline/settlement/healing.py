@@ -96,12 +96,9 @@ def _is_answered(slot: Slot) -> bool:
 
 
 def _send_again(waiting: list[Slot], view: View) -> None:
-    for slot in waiting:
-        if not _is_due(slot, view):
-            continue
-        kind = sending.send(view.chain, slot.current)
-        if kind in (AnswerKind.FUNDS, AnswerKind.FATAL):
-            return  # what comes after it can not be mined either
+    due = [slot for slot in waiting if _is_due(slot, view)]
+    kinds = sending.send_many(view.chain, [slot.current for slot in due])
+    for slot, kind in zip(due[:1], kinds, strict=False):
         lowest = slot.nonce == view.heads_of(slot.signer).mined_nonce
         if lowest and _has_to_pay_more(kind, slot, view):
             _replaced(slot, view)  # the others may do as they are once it is mined

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from pipeline import attempts, holding, incidents, messages, sending
 from pipeline.chain.blocks import Receipt
@@ -12,10 +14,11 @@ from pipeline.ledger import incidents as ledger
 from pipeline.ledger import nonces, tallies, transactions
 from pipeline.ledger.attempts import FailedAttempt
 from pipeline.ledger.nonces import Slot
+from pipeline.ledger.sql import chunks
 from pipeline.ledger.transactions import Mined
 from pipeline.models import Transaction
 from pipeline.settings import get_settings
-from pipeline.settlement.view import TROUBLES, View
+from pipeline.settlement.view import TROUBLES, View, passed_over
 
 logger = logging.getLogger(__name__)
 
@@ -26,8 +29,48 @@ MISSING_SECONDS = 10.0
 MAX_REVERTS = 3
 
 
-def look(slot: Slot, view: View) -> None:
-    """Note what the chain says of a nonce."""
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A transaction in a block, with status 1, of a nonce of which no other was seen in one."""
+
+    slot: Slot
+    row: Transaction
+    receipt: Receipt
+
+
+def look(slots: Sequence[Slot], view: View) -> None:
+    """Note what the chain says of these nonces: of most the same, which is noted of all together."""
+    found = [one for slot in slots if (one := _found(slot, view)) is not None]
+    for part in chunks(found):
+        _record(part, view)
+    plain = {id(one.slot) for one in found}
+    for slot in slots:
+        if id(slot) not in plain:
+            with passed_over(slot):
+                _look_at_one(slot, view)
+
+
+def _found(slot: Slot, view: View) -> Found | None:
+    for row in slot.transactions:
+        receipt = view.receipt_in_chain(row.hash)
+        if receipt is not None:
+            other = slot.mined is not None and slot.mined.id != row.id
+            return Found(slot, row, receipt) if receipt.status == 1 and not other else None
+    return None
+
+
+def _record(found: Sequence[Found], view: View) -> None:
+    for one in found:
+        _no_trouble_any_more(one.slot, view)
+    transactions.record_mined_many({one.row.id: _mined(one.receipt, view) for one in found})
+    for one in found:
+        if one.slot.batch is None:  # it fills a gap, and is not looked at again
+            tallies.gas(one.receipt.gas_used, one.receipt.gas_price_wei)
+    deep = [one.slot.batch.id for one in found if one.slot.batch and one.receipt.block_number <= view.final]
+    messages.update_many(transactions.settle_many(deep))
+
+
+def _look_at_one(slot: Slot, view: View) -> None:
     for row in slot.transactions:
         receipt = view.receipt_in_chain(row.hash)
         if receipt is not None:
@@ -63,10 +106,7 @@ def _in_block(slot: Slot, row: Transaction, receipt: Receipt, view: View) -> Non
     before = slot.mined
     if before is not None and before.block_hash is not None and before.id != row.id:
         transactions.record_unmined(before.id, before.block_hash)
-    transactions.record_mined(row.id, _mined(receipt, view))
-    if slot.batch is None:  # it fills a gap, and is not looked at again
-        tallies.gas(receipt.gas_used, receipt.gas_price_wei)
-    _settle_if_deep(slot, receipt.block_number, view)
+    _record([Found(slot, row, receipt)], view)
 
 
 def _mined(receipt: Receipt, view: View) -> Mined:
@@ -80,12 +120,6 @@ def _mined(receipt: Receipt, view: View) -> Mined:
         gas_price_wei=receipt.gas_price_wei,
         confirmations=view.confirmations(receipt.block_number),
     )
-
-
-def _settle_if_deep(slot: Slot, block_number: int, view: View) -> None:
-    batch = slot.batch
-    if batch is not None and block_number <= view.final and transactions.settle(batch.id):
-        messages.update(batch.id, batch.lane)
 
 
 def _reverted(slot: Slot, row: Transaction, receipt: Receipt, view: View) -> None:

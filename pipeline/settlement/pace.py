@@ -10,9 +10,13 @@ from pipeline.chain.blocks import Block
 #: The ticker's own interval, in seconds, and the shortest one that is asked for.
 TICK_SECONDS, SHORTEST_SECONDS = 2.0, 0.25
 
+#: Seconds until a chain that mines at once has done so, and the sweep after a send looks once more.
+SOON_SECONDS = (0.01, 0.03)
+
 _newest: Block | None = None
 _block_seconds = TICK_SECONDS
 _asked_until = 0.0
+_mines_at_once = True
 
 
 def saw(head: Block) -> None:
@@ -31,3 +35,14 @@ def ask_for_the_next() -> None:
     delay_seconds = max(_block_seconds, SHORTEST_SECONDS)
     _asked_until = time.monotonic() + delay_seconds
     messages.send("settle", delay_ms=int(delay_seconds * 1000))
+
+
+def pauses() -> tuple[float, ...]:
+    """Seconds before each look at what has become of a send: more than one where blocks come at once."""
+    return (0.0, *SOON_SECONDS) if _mines_at_once else (0.0,)
+
+
+def mined_at_once(mined: bool) -> None:
+    """Learn whether any of what was sent was in a block after these."""
+    global _mines_at_once
+    _mines_at_once = mined

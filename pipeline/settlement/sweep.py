@@ -7,15 +7,15 @@ import time
 
 from pipeline import holding, incidents, messages
 from pipeline.chain.client import chain_client
-from pipeline.chain_writing import ready
 from pipeline.errors import ChainError, ChainReset, NodeUnreachable
 from pipeline.ledger import chains, control, finality, nonces
 from pipeline.ledger import incidents as ledger
 from pipeline.ledger.leases import held
 from pipeline.metrics import catalogue, recorder
+from pipeline.ready import is_any_ready
 from pipeline.settings import get_settings
 from pipeline.settlement import funds, healing, outcomes, pace, watch
-from pipeline.settlement.view import View, passed_over
+from pipeline.settlement.view import View
 
 logger = logging.getLogger(__name__)
 
@@ -31,12 +31,12 @@ IDLE_LOOK_SECONDS = 15.0
 _last_look = 0.0
 
 
-def settle() -> None:
-    """One sweep, unless another process has one under way; next to nothing when nothing waits."""
+def settle() -> bool:
+    """One sweep, or False while another process has one under way; next to nothing when nothing waits."""
     settings = get_settings()
     if settings.blockchain_mock_enabled or settings.blockchain_chain_id is None:
         control.note_time(control.LAST_SETTLE)
-        return
+        return True
     with held("settle", seconds=LEASE_SECONDS) as mine:
         if mine:
             try:
@@ -44,6 +44,7 @@ def settle() -> None:
                 control.note_time(control.LAST_SETTLE)
             finally:
                 incidents.alert()  # last of all: Sentry may take its time
+    return mine
 
 
 def _told(chain_id: int) -> None:
@@ -63,7 +64,7 @@ def _sweep(chain_id: int) -> bool:
     global _last_look
     on_hold = ledger.holding() is not None
     watched = finality.watched(chain_id)
-    idle = not (on_hold or watched or nonces.unsettled(chain_id))
+    idle = not (on_hold or watched or nonces.is_any_unsettled(chain_id))
     if idle and time.monotonic() - _last_look < IDLE_LOOK_SECONDS:
         return False
     known = chains.genesis_hash(chain_id)
@@ -76,7 +77,7 @@ def _sweep(chain_id: int) -> bool:
     if known is not None:
         with recorder.timed(catalogue.STAGE_DURATION, stage="settle"):
             _look(chain_id, known, watched)
-    if ready():
+    if is_any_ready():
         messages.write("normal")
     if known is not None:
         funds.look(chain)
@@ -94,11 +95,9 @@ def _look(chain_id: int, genesis_hash: str, watched: list[finality.Place]) -> No
     slots = nonces.unsettled(chain_id)
     view = View.of(chain, chain_id, heads, slots, [*watched, *finality.newest_final(chain_id, 1)])
     watch.look(view, watched)
-    for slot in slots:
-        with passed_over(slot):
-            outcomes.look(slot, view)
+    outcomes.look(slots, view)
     healing.heal(view)
     chains.mark_seen(chain_id, heads.head.number, heads.head.hash, heads.head.timestamp)
     pace.saw(heads.head)
-    if nonces.unsettled(chain_id):
+    if nonces.is_any_unsettled(chain_id):
         pace.ask_for_the_next()

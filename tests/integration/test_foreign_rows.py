@@ -13,8 +13,8 @@ from pipeline.errors import InvalidDocument
 from pipeline.hashing import load_document
 from pipeline.intake import WriteRequest
 from pipeline.ledger import batches, metadata, queueing, verification
-from pipeline.ledger.confirmation import confirm
-from pipeline.models import Credential, State, Write
+from pipeline.ledger.confirmation import confirm_many
+from pipeline.models import Batch, Credential, State, Write
 from tests.databases import on_sqlite, use_url
 
 #: All is JSON, as PostgreSQL's type json understands it; nothing here is jsonb.
@@ -52,17 +52,18 @@ def queue(*names: str) -> list[int]:
     ]
 
 
-def test_metadata_that_are_no_jsonb(own_table: None) -> None:
+@pytest.mark.parametrize("size", [1, 10])
+def test_metadata_that_are_no_jsonb(own_table: None, size: int) -> None:
     """A row with ``\\u0000`` passes as all others do, and what the issuer has in it stays as it was."""
     for name, text in {"c0": '{"own": 1}', "c1": OWN_METADATA, "c2": None, "c3": "[1]"}.items():
         Credential.insert(id=name, metadata=text).execute()
     ids = queue("c0", "c1", "c2", "c3")
     assert all('"pending"' in text for text in stored_metadata().values())
     verification.begin(ids)
-    verification.join(ids, [], lane="normal", max_size=10, linger_seconds=0)
-    batch_id = Write.get().batch_id
-    batches.submit_mock(batch_id)
-    assert confirm(batch_id)
+    verification.join(ids, [], lane="normal", max_size=size, linger_seconds=0)
+    made = [row.id for row in Batch.select(Batch.id)]
+    assert sorted(batches.submit_mock_many(made)) == sorted(made)
+    assert len(confirm_many(made)) == 4
     found = stored_metadata()
     assert all('"confirmed"' in text for text in found.values())
     for part in (r'"own": "a\u0000b"', r'"half": "\ud800"', '"n": 1e400', '"big": 12345678901234567890.10'):

@@ -46,7 +46,7 @@ def most_in_a_window(times: list[float]) -> int:
 
 
 def granted_times(
-    url: str, limit: int, threads: int, seconds: float, patience_seconds: float = 0
+    url: str, limit: int, threads: int, seconds: float, patience_seconds: float = 0, wanted: int = 1
 ) -> list[float]:
     """When the slots begin, by Redis's clock, of ``threads`` that ask without pause."""
     stop = time.monotonic() + seconds
@@ -54,7 +54,7 @@ def granted_times(
     def ask() -> None:
         mine = limiter(url, limit)
         while time.monotonic() < stop:
-            mine.take(patience_seconds=patience_seconds)
+            mine.take(wanted, patience_seconds=patience_seconds)
 
     def tell_when_over() -> None:
         for asker in askers:
@@ -84,6 +84,31 @@ def test_no_window_has_more(redis_url: str, limit: int, patience_seconds: float)
     times = granted_times(redis_url, limit, threads=8, seconds=3, patience_seconds=patience_seconds)
     assert most_in_a_window(times) <= limit
     assert len(times) >= 2 * limit
+
+
+@pytest.mark.parametrize("patience_seconds", [0, 1])
+@pytest.mark.parametrize("wanted", [2, 7, 100])
+def test_no_window_has_more_of_several_at_once(redis_url: str, wanted: int, patience_seconds: float) -> None:
+    """Eight threads that each want several slots in one call, of a limit of two hundred."""
+    times = granted_times(
+        redis_url, 200, threads=8, seconds=3, patience_seconds=patience_seconds, wanted=wanted
+    )
+    assert most_in_a_window(times) <= 200
+    assert len(times) >= 400
+    together = max(times.count(one) for one in set(times))
+    assert together <= min(wanted, 10)
+
+
+def test_as_many_at_once_as_there_are(redis_url: str) -> None:
+    """A twentieth of the limit together at most, so that at ten a second there is one at a time."""
+    assert limiter(redis_url, 10).take(64) == Slot(1, 0)
+    many = SlidingWindowRateLimiter(
+        RedisBackend(client=redis.Redis.from_url(redis_url)), "many", limit=1000, window=1
+    )
+    assert many.take(64) == Slot(50, 0)
+    near = many.take(64, patience_seconds=1)
+    assert 0 < near.taken < 50
+    assert near.seconds < 0.05
 
 
 def test_a_slot_that_is_too_far_away_is_not_taken(redis_url: str) -> None:

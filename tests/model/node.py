@@ -22,6 +22,7 @@ CHAIN_ID = 31337
 SIGNER = "0x" + "01" * 20
 REGISTRY = "0x" + "02" * 20
 GAS = 60_000
+AFFORDABLE = 10**6
 DYNAMIC_FEE = b"\x02"
 
 
@@ -83,8 +84,9 @@ class Node:
             nonce += 1
         return nonce
 
-    def check_guards(self, **_: Any) -> None:
+    def check_guards(self, **_: Any) -> int:
         self._asked()
+        return AFFORDABLE
 
     def genesis_hash(self) -> str:
         self._asked()
@@ -115,8 +117,14 @@ class Node:
     def prepare_anchor(self, root: bytes, nonce: int, fees: Fees, **_: Any) -> PreparedTransaction:
         return _signed("0x" + root.hex(), nonce, fees)
 
-    def send(self, raw: bytes) -> SendAnswer:
-        """Like the real one: never raises for what a node says, or that none answers."""
+    def send_many(self, raws: Sequence[bytes]) -> list[SendAnswer]:
+        """Like the real one: never raises for what a node says, or that none answers.
+
+        A process that dies meanwhile has sent some of them.
+        """
+        return [self._send(raw) for raw in raws]
+
+    def _send(self, raw: bytes) -> SendAnswer:
         self._boundaries.passed("send")
         if self.down:
             return SendAnswer(AnswerKind.UNKNOWN, "no answer")

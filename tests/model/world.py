@@ -67,7 +67,7 @@ class World:
         """What a process has in memory is gone."""
         healing._gaps.clear()
         healing._lowest.clear()
-        pace._newest, pace._asked_until = None, 0.0
+        pace._newest, pace._asked_until, pace._mines_at_once = None, 0.0, True
         sweep._last_look = 0.0
 
     def drain(self) -> None:
@@ -100,7 +100,7 @@ def worlds(database_url: str, **settings: object) -> Iterator[Callable[[], World
         patch.setattr(redis_client, "connect", lambda: holder[0].broker.redis())
         for module in ("pipeline.reconciliation", "pipeline.events"):
             patch.setattr(f"{module}.connect", lambda: holder[0].broker.redis(), raising=False)
-        for module in ("chain.client", "chain_writing", "settlement.sweep", "reconciliation"):
+        for module in ("chain.client", "chain_writing", "ready", "settlement.sweep", "reconciliation"):
             patch.setattr(f"pipeline.{module}.chain_client", lambda: holder[0].node)
         clock, boundaries = Clock(), Boundaries()
         clock.install(patch)

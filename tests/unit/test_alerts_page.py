@@ -19,7 +19,7 @@ CODE = "\n".join(path.read_text() for path in sorted((ROOT / "pipeline").rglob("
 
 def test_every_step_is_explained_with_its_level() -> None:
     """All that is told of anywhere, by its own name or as an event."""
-    told = set(re.findall(r"(?:transitions|steps)\.tell\(\s*\"(\w+)\"", CODE)) | {"delayed"}
+    told = set(re.findall(r"(?:transitions|steps)\.tell(?:_each)?\(\s*\"(\w+)\"", CODE)) | {"delayed"}
     told |= {journal.PAUSED, journal.RESUMED, events.COMPLETED, events.FAILED, "replayed"}
     told |= set(events.ONCE_MORE.values())
     rows = table(PAGE.split("### One line a step")[1], "`event`")

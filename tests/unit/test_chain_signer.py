@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 from eth_account import Account
 from eth_account.typed_transactions import TypedTransaction
-from eth_utils import keccak
+from eth_utils import keccak, to_checksum_address
 from hexbytes import HexBytes
+from hypothesis import given
+from hypothesis import strategies as st
 
-from pipeline.chain.signer import load_signer
+from pipeline.chain.signer import LocalSigner, load_signer
 from pipeline.errors import SettingsError
 from pipeline.settings import Settings
 
@@ -190,3 +192,38 @@ def assert_nothing_leaks(error: BaseException, secret: str) -> None:
     if len(secret) >= 8:
         own = [frame for frame in told.stack if "/pipeline/" in frame.filename]
         assert secret not in str(error) + "".join(str(frame.locals) for frame in own)
+
+
+WEI = st.integers(0, 2**96)
+
+
+@given(
+    nonce=st.integers(0, 2**40),
+    chain_id=st.integers(1, 2**40),
+    gas=st.integers(0, 2**30),
+    fees=st.tuples(WEI, WEI).map(sorted),
+    to=st.binary(min_size=20, max_size=20),
+    data=st.binary(max_size=80),
+    key=st.binary(min_size=32, max_size=32).filter(lambda key: 0 < int.from_bytes(key) < 2**255),
+)
+def test_the_same_bytes_as_eth_account(
+    nonce: int, chain_id: int, gas: int, fees: list[int], to: bytes, data: bytes, key: bytes
+) -> None:
+    """Transactions of type 2 are made and signed here: byte for byte what eth_account makes of them."""
+    transaction = {
+        "type": 2,
+        "chainId": chain_id,
+        "nonce": nonce,
+        "gas": gas,
+        "value": 0,
+        "data": data,
+        "to": to_checksum_address(to),
+        "maxPriorityFeePerGas": fees[0],
+        "maxFeePerGas": fees[1],
+    }
+    account = Account.from_key(key)
+    expected = account.sign_transaction(transaction)
+    signed = LocalSigner(account).sign(transaction)
+    assert signed.raw == bytes(expected.raw_transaction)
+    assert signed.hash == "0x" + bytes(expected.hash).hex()
+    assert Account.recover_transaction(signed.raw) == account.address

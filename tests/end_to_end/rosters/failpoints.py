@@ -25,12 +25,12 @@ BOUNDARIES: dict[str, tuple[tuple[str, str], tuple[str, str]]] = {
     # In one SQL transaction: the signer's row is locked, the nonce is taken, the bytes are stored.
     "reserve": (("pipeline.ledger.nonces", "lock_signer"),) * 2,
     # Nonce taken, batch closed, nothing committed; then all of it is.
-    "store": (("pipeline.ledger.nonces", "store"), ("pipeline.ledger.batches", "submit")),
-    "broadcast": (("pipeline.chain.client", "ChainClient.send"),) * 2,
-    "receipt": (("pipeline.ledger.transactions", "record_mined"),) * 2,
-    "update": (("pipeline.completion", "confirm"),) * 2,
+    "store": (("pipeline.ledger.nonces", "store_many"), ("pipeline.ledger.batches", "submit_many")),
+    "broadcast": (("pipeline.chain.client", "ChainClient.send_many"),) * 2,
+    "receipt": (("pipeline.ledger.transactions", "record_mined_many"),) * 2,
+    "update": (("pipeline.completion", "confirm_many"),) * 2,
     "next_send": (("pipeline.messages", "write"),) * 2,
-    "update_send": (("pipeline.messages", "update"),) * 2,
+    "update_send": (("pipeline.messages", "update_many"),) * 2,
     "ack": (("pipeline.consumer", "Consumer.ack"),) * 2,
 }
 

@@ -78,6 +78,73 @@ def test_a_refusal_after_a_lost_reply_is_unknown(start_proxy: Callable[[], Proxy
     assert new_rpc(first, second).broadcast(raws[0]).kind is AnswerKind.FATAL
 
 
+def test_several_are_one_request(proxy: Proxy) -> None:
+    """An answer for each, in their order: what is wrong with one is not told of the others."""
+    client, raws = anchors(proxy)
+    proxy.target.stop_mining()
+    proxy.bodies.clear()
+    answers = client.send_many([raws[0], raws[0], b"\x02nonsense", *raws[1:]])
+    kinds = [AnswerKind.ACCEPTED, AnswerKind.ALREADY_KNOWN, AnswerKind.FATAL, *[AnswerKind.ACCEPTED] * 2]
+    assert [answer.kind for answer in answers] == kinds
+    assert len(proxy.bodies) == 1
+
+
+def test_where_no_batches_are_taken_each_is_a_request(proxy: Proxy) -> None:
+    """In their order; and none is sent twice."""
+    client, raws = anchors(proxy)
+    proxy.target.stop_mining()
+    proxy.faults = ["no batch"]
+    proxy.bodies.clear()
+    assert [answer.kind for answer in client.send_many(raws)] == [AnswerKind.ACCEPTED] * 3
+    sent = [body["params"][0] for body in proxy.bodies[1:]]
+    assert sent == ["0x" + raw.hex() for raw in raws]
+
+
+BAD_BATCHES = {
+    "an answer too few": b'[{"jsonrpc": "2.0", "id": %d, "result": "0x01"}]',
+    "one that is over the limit": (
+        b'[{"jsonrpc": "2.0", "id": %d, "error": {"code": -32005, "message": "no"}},'
+        b' {"jsonrpc": "2.0", "id": 1000001, "result": "0x01"},'
+        b' {"jsonrpc": "2.0", "id": 1000002, "result": "0x02"}]'
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", ["cut", "half", "refuse", 429, 502, *BAD_BATCHES.values()])
+def test_several_without_a_whole_answer_are_unknown(proxy: Proxy, fault: Any) -> None:
+    """All of them: which the node has taken is not known, and none is refused by that."""
+    client, raws = anchors(proxy)
+    proxy.target.stop_mining()
+    proxy.faults = [fault % 1_000_000 if isinstance(fault, bytes) else fault]
+    assert {answer.kind for answer in client.send_many(raws)} == {AnswerKind.UNKNOWN}
+    assert proxy.methods.count("eth_sendRawTransaction") == (0 if fault == "refuse" else 3)
+
+
+def test_a_refusal_of_several_after_a_lost_reply_is_unknown(start_proxy: Callable[[], Proxy]) -> None:
+    """The first node may have taken what the second refuses; what that has taken is taken."""
+    first, second = start_proxy(), start_proxy()
+    client, raws = anchors(second)
+    second.target.stop_mining()
+    assert client.send(raws[0]).taken
+    first.faults = [502]
+    kinds = [answer.kind for answer in new_rpc(first, second).broadcast_many([*raws[:2], b"\x02nonsense"])]
+    assert kinds == [AnswerKind.ALREADY_KNOWN, AnswerKind.ACCEPTED, AnswerKind.UNKNOWN]
+
+
+def test_a_member_over_the_limit_leaves_the_others_in_doubt(start_proxy: Callable[[], Proxy]) -> None:
+    """It may have taken those before: what the next node refuses is not refused for good."""
+    first, second = start_proxy(), start_proxy()
+    _, raws = anchors(second)
+    first.faults = [BAD_BATCHES["one that is over the limit"] % 1_000_000]
+    refused = b"[%s]" % b",".join(
+        b'{"jsonrpc": "2.0", "id": %d, "error": {"code": -32000, "message": "invalid sender"}}' % (10**6 + n)
+        for n in range(3)
+    )
+    second.faults = [refused]
+    answers = new_rpc(first, second).broadcast_many(raws)
+    assert {answer.kind for answer in answers} == {AnswerKind.UNKNOWN}
+
+
 def test_a_hundred_lost_replies(proxy: Proxy) -> None:
     """A hundred transactions, a hundred nonces, each sent again once."""
     client, _ = anchors(proxy)
