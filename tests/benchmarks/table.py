@@ -28,9 +28,28 @@ def show(report: Mapping[str, Any]) -> None:
 
 
 def markdown(report: Mapping[str, Any]) -> str:
-    """The same for the docs: what it was measured on, and the table."""
-    lines = [HEADINGS, ["---"] * len(HEADINGS), *map(cells, report["rows"])]
-    return f"{machine(report)}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    """The same for the docs: what is to be reached, what is not, and what was measured besides."""
+    judged = [row for row in report["rows"] if row["to_reach"]]
+    others = [row for row in report["rows"] if not row["to_reach"]]
+    parts = [f"{machine(report)}.", _lines(HEADINGS, judged), _summary(judged)]
+    if others:
+        parts += ["Measured besides:", _lines(HEADINGS[:4], others)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _lines(headings: Sequence[str], rows: Sequence[Row]) -> str:
+    lines = [headings, ["---"] * len(headings), *(cells(row)[: len(headings)] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _summary(rows: Sequence[Row]) -> str:
+    reached, measured = (
+        [row for row in rows if row["reached"]],
+        [row for row in rows if row["reached"] is not None],
+    )
+    text = f"Reached: {len(reached)} of {len(measured)}."
+    names = "; ".join(row["what"] for row in measured if not row["reached"])
+    return f"{text} Not reached: {names}." if names else text
 
 
 def machine(report: Mapping[str, Any]) -> str:

@@ -78,7 +78,7 @@ def _drained(site: Site, count: int, times: int) -> Figures:
         if times > MEASURED:
             await_end(admin, warm_up + round(LEAD * count))
             before = _moment(admin, pids)
-            await_end(admin, warm_up + round((LEAD + MEASURED) * count))
+            await_end(admin, before.ended + round(MEASURED * count))
         else:
             await_end(admin, warm_up + len(write_ids))
         after = _moment(admin, pids)
