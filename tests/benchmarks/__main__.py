@@ -60,7 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     try:
         with _ending_on_sigterm():
-            report = json.loads(options.shown.read_text()) if options.shown else _report(options)
+            report = _shown(options.shown) if options.shown else _report(options)
+    except table.Different as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
     except ForeignServer as error:
         print(f"bench: {error}, and ignores these with --ignore-environment", file=sys.stderr)
         return 2
@@ -102,6 +105,10 @@ def _report(options: argparse.Namespace) -> dict[str, Any]:
         return {"machine": described, "rows": rows}
 
 
+def _shown(paths: Sequence[Path]) -> dict[str, Any]:
+    return table.together([json.loads(path.read_text()) for path in paths])
+
+
 def _print(report: dict[str, Any], options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(report, indent=1, ensure_ascii=False))
@@ -131,7 +138,14 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         action="store_true",
         help="run although environment or .env name servers; they are left alone",
     )
-    parser.add_argument("--from", dest="shown", type=_file, metavar="FILE", help="measure nothing: show this")
+    parser.add_argument(
+        "--from",
+        dest="shown",
+        action="append",
+        type=_file,
+        metavar="FILE",
+        help="measure nothing: show what --json has printed; may be repeated, for a table of several runs",
+    )
     shape = parser.add_mutually_exclusive_group()
     shape.add_argument("--json", action="store_true", help="one JSON document instead of a table")
     shape.add_argument("--markdown", action="store_true", help="the table for the docs")

@@ -25,8 +25,8 @@ NOT_LOST_FOR_SECONDS = 86_400.0
 PART = 1000
 
 
-#: `tests.issuer.document` of the number ``n``, and its hash, in SQL. (A million of one hash would be one chain
-#: in the index of data hashes.)
+#: `tests.issuer.document` of the number ``n``, and its hash, in SQL. (A million of one hash would be
+#: one chain in the index of data hashes.)
 DOCUMENT = "'" + canonical(document(0)).decode().replace("Holder 0", "Holder ' || n || '") + "'"
 HASH = f"encode(sha256(convert_to({DOCUMENT}, 'UTF8')), 'hex')"
 

@@ -76,7 +76,8 @@ class Peer:
     def rows(self, scenario: str, *options: str, append_only: bool = True) -> list[dict[str, Any]]:
         """What one run of a scenario has found, its table as new, its Redis empty. Raises `PeerFailed`."""
         result = self._copy / f"{uuid.uuid4().hex}.json"
-        arguments = [scenario, "--reps", "1", "--json", result, *(["--aof"] if append_only else []), *options]
+        aof = ["--aof"] if append_only else []
+        arguments = [scenario, "--reps", "1", "--json", str(result), *aof, *options]
         variables = self._variables | {
             "LAB_PORT": str(_free_ports()),
             "LAB_APPEND_ONLY": "yes" if append_only else "no",

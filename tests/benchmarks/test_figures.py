@@ -71,13 +71,23 @@ def test_the_longest_gap_begins_with_the_fault() -> None:
 
 def test_the_table_says_what_is_not_reached() -> None:
     """Numbers as people read them; a line that was not judged is apart."""
-    report = {"machine": {"cores": 2, "memory_gb": 24}, "rows": [_row(), _row(what="b: y", reached=False)]}
-    report["rows"].append(_row(what="b: z", to_reach=None, reached=None, peer=None, ratio=None))
-    text = table.markdown(report)
+    rows = [_row(), _row(what="b: y", reached=False)]
+    rows.append(_row(what="b: z", to_reach=None, reached=None, peer=None, ratio=None))
+    text = table.markdown({"machine": {"cores": 2, "memory_gb": 24}, "rows": rows})
     assert text.startswith("cores 2, memory gb 24.")
     assert "| a: x | 12,000 (11,000–13,000) | 0.5 | 2 (1–3) | ≥ 2 × | yes |" in text
     assert "Reached: 1 of 2. Not reached: b: y." in text
     assert text.rstrip().endswith("| b: z | 12,000 (11,000–13,000) | – | – |")
+
+
+def test_several_runs_are_one_table_if_they_are_alike() -> None:
+    """The load may differ, how many credentials there were may not; nothing is in it twice."""
+    a, b = ({"machine": {"cores": 2, "load_before": n}, "rows": [_row(what=str(n))]} for n in (1, 2))
+    assert [row["what"] for row in table.together([a, b])["rows"]] == ["1", "2"]
+    with pytest.raises(table.Different, match="measured in two"):
+        table.together([a, a])
+    with pytest.raises(table.Different, match="cores: 2 in one run, 4 in another"):
+        table.together([a, {"machine": {"cores": 4}, "rows": []}])
 
 
 def _row(**more: Any) -> dict[str, Any]:
