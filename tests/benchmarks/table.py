@@ -26,17 +26,15 @@ class Different(Exception):
 
 def together(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """One of several runs with other scenarios each, on the same machine. Raises `Different`."""
-    first, *others = reports
-    for other in others:
-        both = first["machine"].keys() | other["machine"].keys()
-        for name in sorted(both - set(VARYING)):
-            ours, theirs = first["machine"].get(name), other["machine"].get(name)
-            if ours != theirs:
-                raise Different(f"{name}: {ours} in one run, {theirs} in another")
+    machine: dict[str, Any] = {}
+    for report in reports:
+        for name, value in report["machine"].items():
+            if machine.setdefault(name, value) != value and name not in VARYING:
+                raise Different(f"{name}: {machine[name]} in one run, {value} in another")
     rows = [row for report in reports for row in report["rows"]]
     if len({row["what"] for row in rows}) < len(rows):
         raise Different("the same was measured in two of them")
-    return {"machine": first["machine"], "rows": rows}
+    return {"machine": machine, "rows": rows}
 
 
 def show(report: Mapping[str, Any]) -> None:

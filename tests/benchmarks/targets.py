@@ -38,7 +38,8 @@ class Target:
 
     def __str__(self) -> str:
         number = f"{self.number:,g}" + (" ×" if self.times_peer else "")
-        return f"{self.sign} {number}" + (", always" if self.always else "")
+        sign = f"{self.sign} " if self.number else ""  # nothing is less than none
+        return f"{sign}{number}" + (", always" if self.always else "")
 
     def reached(self, ours: Spread | None, ratio: Spread | None) -> bool | None:
         """None where it was not measured."""
