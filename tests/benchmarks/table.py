@@ -17,7 +17,7 @@ REACHED = {True: "yes", False: "no", None: "–"}
 Row = Mapping[str, Any]
 
 #: What may differ between runs that are one table.
-VARYING = ("date", "load_before")
+VARYING = ("date", "load_before", "rounds")
 
 
 class Different(Exception):
@@ -31,6 +31,9 @@ def together(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
         for name, value in report["machine"].items():
             if machine.setdefault(name, value) != value and name not in VARYING:
                 raise Different(f"{name}: {machine[name]} in one run, {value} in another")
+    rounds = sorted({report["machine"].get("rounds", 0) for report in reports}, reverse=True)
+    if len(rounds) > 1:
+        machine["rounds"] = " or ".join(map(str, rounds))
     rows = [row for report in reports for row in report["rows"]]
     if len({row["what"] for row in rows}) < len(rows):
         raise Different("the same was measured in two of them")

@@ -83,14 +83,18 @@ def test_the_table_says_what_is_not_reached() -> None:
 
 def test_several_runs_are_one_table_if_they_are_alike() -> None:
     """The load may differ, how many credentials there were may not; nothing is in it twice."""
-    a, b = ({"machine": {"cores": 2, "load_before": n}, "rows": [_row(what=str(n))]} for n in (1, 2))
+    a, b = (
+        {"machine": {"cores": 2, "load_before": n, "rounds": 5}, "rows": [_row(what=str(n))]} for n in (1, 2)
+    )
     assert [row["what"] for row in table.together([a, b])["rows"]] == ["1", "2"]
-    peered = {"machine": {"cores": 2, "peer": "x 1.0"}, "rows": []}
-    assert table.together([a, peered])["machine"] == {"cores": 2, "load_before": 1, "peer": "x 1.0"}
+    peered = {"machine": {"cores": 2, "peer": "x 1.0", "rounds": 5}, "rows": []}
+    assert table.together([a, peered])["machine"] == a["machine"] | {"peer": "x 1.0"}
+    b["machine"]["rounds"] = 3
+    assert table.together([a, b])["machine"]["rounds"] == "5 or 3"
     with pytest.raises(table.Different, match="measured in two"):
         table.together([a, a])
     with pytest.raises(table.Different, match="cores: 2 in one run, 4 in another"):
-        table.together([a, {"machine": {"cores": 4}, "rows": []}])
+        table.together([a, {"machine": {"cores": 4, "rounds": 5}, "rows": []}])
 
 
 def _row(**more: Any) -> dict[str, Any]:
