@@ -18,7 +18,7 @@ from pipeline.ledger.sql import chunks, rows
 TYPES = {"BIGAUTO": "bigint", "BIGINT": "bigint", "INT": "integer", "DOUBLE": "float8", "BOOL": "boolean"}
 
 #: Rows of one INSERT on SQLite, which takes 32,766 values.
-SQLITE_ROWS = 100
+SQLITE_ROWS = 500
 
 
 def update_each(

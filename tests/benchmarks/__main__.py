@@ -1,90 +1,155 @@
 """How fast it is, beside what a user would pick instead: ``./run bench --peer FOLDER``.
 
-Starts servers and workers of its own, for the peer too, and refuses to run where the environment
-names other servers. A peer is a folder with a ``bench.mjs``; without one only ours are measured.
+Starts servers and workers of its own, for the peer too, and refuses to run where environment or .env
+name other servers. A peer is a folder with a ``bench.mjs``; without one only ours are measured.
+Exit codes: 0 measured, 1 broken off (or, with --check, something not reached), 2 wrong use.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
-from tests.benchmarks import machine
-from tests.benchmarks.comparing import compared, show
+from tests.benchmarks import machine, table
+from tests.benchmarks.comparing import compared
 from tests.benchmarks.measuring import WrongResult
 from tests.benchmarks.peer import Peer, PeerFailed
 from tests.benchmarks.scenarios import Scenario
-from tests.benchmarks.scenarios.drain import CHAIN_DRAINS, MOCK_DRAINS
+from tests.benchmarks.scenarios.chain import AUTOMINE_DRAIN, BLOCKS_DRAIN
+from tests.benchmarks.scenarios.drain import DRAIN
+from tests.benchmarks.scenarios.faults import FAULTS
+from tests.benchmarks.scenarios.gas import GAS
 from tests.benchmarks.scenarios.intake import INTAKE
 from tests.benchmarks.scenarios.latency import LATENCY
 from tests.benchmarks.scenarios.limiter import LIMITER
 from tests.benchmarks.scenarios.memory import MEMORY
+from tests.benchmarks.scenarios.scale import SCALE
 from tests.benchmarks.site import ForeignServer, Site
 
 SCENARIOS: dict[str, list[Scenario]] = {
     "intake": [INTAKE],
-    "drain": MOCK_DRAINS,
-    "chain": CHAIN_DRAINS,
-    "latency": [LATENCY],
+    "drain": [DRAIN],
+    "chain": [AUTOMINE_DRAIN, BLOCKS_DRAIN],
+    "gas": [GAS],
     "limiter": [LIMITER],
     "memory": [MEMORY],
+    "latency": [LATENCY],
+    "scale": [SCALE],
+    "faults": FAULTS,
 }
 
 CREDENTIALS = 10_000
-ROUNDS = 5
+
+#: Without a peer, about ten minutes; with one, enough for a spread.
+ROUNDS, ROUNDS_WITH_PEER = 1, 5
+
+#: What a shell says of a program that SIGINT and SIGTERM have ended.
+INTERRUPTED, TERMINATED = 130, 143
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure what was asked for; the exit code: 2 for wrong use, 1 when a side did not end as it must."""
+    """Measure what was asked for, or show what was measured before; the exit code."""
     options = _options(arguments)
     try:
-        report = _report(options)
+        with _ending_on_sigterm():
+            report = _shown(options.shown) if options.shown else _report(options)
+    except table.Different as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
     except ForeignServer as error:
         print(f"bench: {error}, and ignores these with --ignore-environment", file=sys.stderr)
         return 2
     except (PeerFailed, WrongResult) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
-    if options.json:
-        print(json.dumps(report, indent=1))
-    else:
-        show(report["machine"], report["rows"])
-    return 0
+    except KeyboardInterrupt:
+        print("bench: broken off; what it had started is ended", file=sys.stderr)
+        return INTERRUPTED
+    _print(report, options)
+    return 1 if options.check and table.missed(report) else 0
+
+
+@contextmanager
+def _ending_on_sigterm() -> Iterator[None]:
+    """All that is ours ends in order, as with Ctrl-C; SIGKILL leaves the guards to do so."""
+
+    def end(_number: int, _frame: FrameType | None) -> NoReturn:
+        sys.exit(TERMINATED)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _report(options: argparse.Namespace) -> dict[str, Any]:
     chosen = [one for name in options.scenario or SCENARIOS for one in SCENARIOS[name]]
-    servers = Site(tcp=True, foreign=options.ignore_environment)
-    with tempfile.TemporaryDirectory(prefix="cp-peer-") as folder:
-        scratch = Path(folder)
+    rounds = options.rounds or (ROUNDS_WITH_PEER if options.peer else ROUNDS)
+    with ExitStack() as stack:
+        servers = Site(tcp=True, foreign=options.ignore_environment)
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cp-peer-")))
         scratch.chmod(0o711)  # PostgreSQL may run as another user
-        peer = Peer(options.peer, scratch) if options.peer else None
-        if peer:
-            peer.prepare()
-        with servers as site:
-            rows = compared(site, peer, chosen, options.credentials, options.rounds)
-            return {"machine": machine.described(site), "rows": rows}
+        peer = stack.enter_context(Peer(options.peer, scratch)) if options.peer else None
+        site = stack.enter_context(servers)
+        rows = compared(site, peer, chosen, options.credentials, rounds)
+        described = machine.described(site, peer) | {"credentials": options.credentials, "rounds": rounds}
+        return {"machine": described, "rows": rows}
+
+
+def _shown(paths: Sequence[Path]) -> dict[str, Any]:
+    return table.together([json.loads(path.read_text()) for path in paths])
+
+
+def _print(report: dict[str, Any], options: argparse.Namespace) -> None:
+    if options.json:
+        print(json.dumps(report, indent=1, ensure_ascii=False))
+    elif options.markdown:
+        print(table.markdown(report), end="")
+    else:
+        table.show(report)
+    for row in table.missed(report):
+        print(f"bench: not reached: {row['what']}: {row['to_reach']}", file=sys.stderr)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    parser = argparse.ArgumentParser(prog="./run bench", description=__doc__)
     parser.add_argument("--peer", type=_folder, metavar="FOLDER", help="what to measure in turns with ours")
     parser.add_argument("--credentials", type=_positive, default=CREDENTIALS, metavar="N")
-    parser.add_argument("--rounds", type=_positive, default=ROUNDS, metavar="N")
+    parser.add_argument(
+        "--rounds",
+        type=_positive,
+        metavar="N",
+        help=f"default: {ROUNDS}, with a peer {ROUNDS_WITH_PEER}",
+    )
     parser.add_argument(
         "--scenario", action="append", choices=list(SCENARIOS), help="default: all; may be repeated"
     )
     parser.add_argument(
         "--ignore-environment",
         action="store_true",
-        help="run although the environment names servers; they are left alone",
+        help="run although environment or .env name servers; they are left alone",
     )
-    parser.add_argument("--json", action="store_true", help="one JSON document instead of a table")
+    parser.add_argument(
+        "--from",
+        dest="shown",
+        action="append",
+        type=_file,
+        metavar="FILE",
+        help="measure nothing: show what --json has printed; may be repeated, for a table of several runs",
+    )
+    shape = parser.add_mutually_exclusive_group()
+    shape.add_argument("--json", action="store_true", help="one JSON document instead of a table")
+    shape.add_argument("--markdown", action="store_true", help="the table for the docs")
+    parser.add_argument("--check", action="store_true", help="exit code 1 when something is not reached")
     return parser.parse_args(arguments)
 
 
@@ -97,6 +162,13 @@ def _positive(text: str) -> int:
 
 def _folder(text: str) -> Path:
     return Path(text).absolute()
+
+
+def _file(text: str) -> Path:
+    path = Path(text).absolute()
+    if not path.is_file():
+        raise argparse.ArgumentTypeError(f"there is no file {text}")
+    return path
 
 
 if __name__ == "__main__":

@@ -2,68 +2,87 @@
 
 from __future__ import annotations
 
-import statistics
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
-
-from rich.console import Console
-from rich.table import Table
 
 from tests.benchmarks.peer import Peer
 from tests.benchmarks.scenarios import Figures, Measure, Scenario
 from tests.benchmarks.site import Site
+from tests.benchmarks.targets import Spread, spread
 
-Spread = dict[str, float]
+#: The peer's figures, if any, and ours.
+Pair = tuple[Figures, Figures]
 
 
 def compared(
     site: Site, peer: Peer | None, scenarios: Sequence[Scenario], credentials: int, rounds: int
 ) -> list[dict[str, Any]]:
     """Measure in turns, the peer first: what the machine does besides hits both alike. A row a measure."""
-    rows = []
-    for scenario in scenarios:
-        pairs: list[tuple[Figures | None, Figures]] = []
-        for number in range(rounds):
-            theirs = scenario.theirs(peer, credentials) if peer else None
-            pairs.append((theirs, scenario.ours(site, credentials)))
-            print(f"round {number + 1}: {scenario.name}: {pairs[-1]}", file=sys.stderr, flush=True)
-        rows += [_row(scenario, measure, pairs) for measure in scenario.measures]
-    return rows
+    pairs: list[list[Pair]] = [[] for _ in scenarios]
+    begin = time.monotonic()
+    say(f"{rounds} rounds, about {_minutes(rounds * seconds_of(scenarios, peer is not None))} in all")
+    for number in range(1, rounds + 1):
+        for found, scenario in zip(pairs, scenarios, strict=True):
+            found.append(_pair(site, peer, scenario, credentials, f"round {number}"))
+        left = (time.monotonic() - begin) / number * (rounds - number)
+        say(f"round {number} of {rounds} is over, about {_minutes(left)} to go")
+    return [
+        row(scenario, measure, found)
+        for scenario, found in zip(scenarios, pairs, strict=True)
+        for measure in scenario.measures
+    ]
 
 
-def _row(
-    scenario: Scenario, measure: Measure, pairs: Sequence[tuple[Figures | None, Figures]]
-) -> dict[str, Any]:
+def seconds_of(scenarios: Sequence[Scenario], with_peer: bool) -> float:
+    """What a round takes, at full size and on two cores."""
+    return sum(scenario.seconds[0] + (scenario.seconds[1] if with_peer else 0) for scenario in scenarios)
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+
+
+def _pair(site: Site, peer: Peer | None, scenario: Scenario, credentials: int, when: str) -> Pair:
+    begin = time.monotonic()
+    theirs = scenario.theirs(peer, credentials) if peer and scenario.theirs else {}
+    between = time.monotonic()
+    ours = scenario.ours(site, credentials)
+    took = f"{time.monotonic() - between:.0f} s, peer {between - begin:.0f} s"
+    say(f"{when}: {scenario.name} ({took}): {_shown(ours)}" + (f" | {_shown(theirs)}" if theirs else ""))
+    return theirs, ours
+
+
+def _shown(figures: Figures) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
+
+
+def say(text: str) -> None:
+    """Progress, on stderr."""
+    print(f"bench: {text}", file=sys.stderr, flush=True)
+
+
+def row(scenario: Scenario, measure: Measure, pairs: Sequence[Pair]) -> dict[str, Any]:
+    """A line of the table, with what each round has found."""
     ours = [own[measure.name] for _, own in pairs]
-    theirs = [other[measure.name] for other, _ in pairs if other is not None]
-    ratios = [own / other for own, other in zip(ours, theirs, strict=bool(theirs))]
+    theirs = [other[measure.name] for other, _ in pairs if measure.name in other]
+    ratio = _ratio(measure, ours, theirs)
+    target = measure.target
     return {
         "what": f"{scenario.name}: {measure.name}",
-        "ours": _spread(ours),
-        "peer": _spread(theirs),
-        "ratio": _spread(ratios),
-        "to_reach": measure.to_reach,
+        "ours": spread(ours),
+        "peer": spread(theirs),
+        "ratio": ratio,
+        "to_reach": str(target) if target else None,
+        "reached": target.reached(spread(ours), ratio) if target else None,
+        **({"axis": measure.point[0], "at": measure.point[1]} if measure.point else {}),
+        "rounds": {"ours": ours, "peer": theirs},
     }
 
 
-def _spread(values: Sequence[float]) -> Spread | None:
-    if not values:
+def _ratio(measure: Measure, ours: Sequence[float], theirs: Sequence[float]) -> Spread | None:
+    """Of the same rounds each: a slow minute slows both sides."""
+    if not measure.divided or not theirs or not all(theirs):
         return None
-    found = {"median": statistics.median(values), "min": min(values), "max": max(values)}
-    return {name: float(f"{value:.3g}") for name, value in found.items()}
-
-
-def show(machine: dict[str, Any], rows: Sequence[dict[str, Any]]) -> None:
-    """Print the table."""
-    table = Table(title=", ".join(f"{name} {value}" for name, value in machine.items()))
-    for heading in ("what", "ours", "peer", "ratio", "to reach"):
-        table.add_column(heading)
-    for row in rows:
-        spreads = (_text(row[name]) for name in ("ours", "peer", "ratio"))
-        table.add_row(row["what"], *spreads, row["to_reach"])
-    Console(width=160).print(table)
-
-
-def _text(spread: Spread | None) -> str:
-    return f"{spread['median']:g} ({spread['min']:g}–{spread['max']:g})" if spread else "–"
+    return spread([own / other for own, other in zip(ours, theirs, strict=True)])

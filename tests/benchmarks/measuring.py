@@ -65,7 +65,7 @@ def measure(site: Site, configuration: Configuration, count: int) -> Run:
     """Run ``count`` credentials through new workers. Raises `WrongResult`."""
     warm_up = min(configuration.warm_up, count)
     with ExitStack() as stack:
-        variables, anvil = stack.enter_context(site.run(configuration, warm_up + count))
+        variables, anvil = stack.enter_context(site.run(configuration, warm_up + count, fill=intake.queued))
         workers = stack.enter_context(running(site, configuration, variables))
         groups = {
             "workers": [master.pid for master in workers],
@@ -76,7 +76,7 @@ def measure(site: Site, configuration: Configuration, count: int) -> Run:
         admin = stack.enter_context(psycopg.connect(variables["DATABASE_URL"], autocommit=True))
         client = stack.enter_context(redis.Redis.from_url(site.valkey.url))
         stack.enter_context(used_here(variables))
-        write_ids = intake.queued()
+        write_ids = intake.waiting()
         intake.send(write_ids[:warm_up], 1)
         await_end(admin, warm_up)
         batches = _batches(admin)
@@ -114,13 +114,14 @@ def running(
 def await_end(admin: psycopg.Connection[Any], count: int) -> None:
     """Return once so many writes have ended. Raises `WrongResult` after `PATIENCE_SECONDS`."""
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while _ended(admin) < count:
+    while ended(admin) < count:
         if time.monotonic() > deadline:
-            raise WrongResult(f"{_ended(admin)} of {count} have ended after {PATIENCE_SECONDS:g} s")
+            raise WrongResult(f"{ended(admin)} of {count} have ended after {PATIENCE_SECONDS:g} s")
         time.sleep(POLL_SECONDS)
 
 
-def _ended(admin: psycopg.Connection[Any]) -> int:
+def ended(admin: psycopg.Connection[Any]) -> int:
+    """How many writes are confirmed or failed."""
     [(number,)] = admin.execute(ENDED)
     return int(number)
 

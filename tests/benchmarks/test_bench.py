@@ -3,36 +3,75 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.benchmarks import __main__ as bench
 from tests.benchmarks.comparing import compared
 from tests.benchmarks.scenarios import Measure, Scenario
 from tests.benchmarks.site import Site
+from tests.benchmarks.targets import at_least
+from tests.waiting import until
+
+ROOT = Path(__file__).parents[2]
+
+#: What has no place among the other tests, but with --full-size: minutes of waiting.
+QUICK = ("drain",)
 
 
-def test_ours_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    """Without a peer there is nothing to divide by."""
-    assert bench.main(["--credentials", "50", "--rounds", "1", "--scenario", "drain", "--json"]) == 0
-    rows = json.loads(capsys.readouterr().out)["rows"]
-    assert [row["what"] for row in rows if "from bulk" in row["what"]] == [
-        "drain, mock, from bulk: credentials a second",
-        "drain, mock, from bulk: CPU s per 1,000",
+@pytest.mark.timeout(900)
+def test_every_scenario_measures_what_it_names(capsys: pytest.CaptureFixture[str], full_size: bool) -> None:
+    """Without a peer: each line has a figure of ours, and there is nothing to divide by."""
+    names = tuple(bench.SCENARIOS) if full_size else QUICK
+    chosen = [option for name in names for option in ("--scenario", name)]
+    assert bench.main(["--credentials", "50", "--rounds", "1", "--json", *chosen]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert [row["what"] for row in report["rows"]] == [
+        f"{scenario.name}: {measure.name}"
+        for name in names
+        for scenario in bench.SCENARIOS[name]
+        for measure in scenario.measures
     ]
-    assert all(row["ours"]["median"] >= 0 and row["peer"] is row["ratio"] is None for row in rows)
+    assert all(row["ours"]["median"] >= 0 and row["peer"] is row["ratio"] is None for row in report["rows"])
+    assert {"date", "cores", "python", "postgresql", "valkey", "credentials", "rounds"} <= set(
+        report["machine"]
+    )
 
 
+@pytest.mark.parametrize("variable", ["DATABASE_URL", "database_url", "REDIS_URL", "REDIS_HOST"])
+@pytest.mark.parametrize("place", ["environment", ".env"])
 def test_refuses_servers_of_others(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    place: str,
+    variable: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """An address in the environment is somebody's: it ends before anything is started."""
-    monkeypatch.setenv("REDIS_URL", "redis://:hush@cache.example/0")
+    """An address there is somebody's: it ends before anything is started."""
+    address = "redis://:hush@cache.example/0"
+    if place == "environment":
+        monkeypatch.setenv(variable, address)
+    else:
+        (tmp_path / ".env").write_text(f"export {variable}='{address}'\n")
     assert bench.main([]) == 2
     said = capsys.readouterr().err
-    assert "REDIS_URL" in said
+    assert f"{variable} in " in said
+    assert place in said
     assert "hush" not in said
+
+
+def test_servers_of_others_are_no_obstacle_if_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are not looked at."""
+    monkeypatch.setenv("DATABASE_URL", "postgresql://user:hush@db.example/production")
+    Site(foreign=True)
 
 
 def test_a_folder_that_is_no_peer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -45,8 +84,85 @@ def test_ratios_are_of_the_same_round() -> None:
     """A slow minute slows both sides; the quotient of medians would not know."""
     told, own = iter([1.0, 2.0, 4.0]), iter([3.0, 4.0, 4.0])
     scenario = Scenario(
-        "s", (Measure("rate", True),), lambda *_: {"rate": next(own)}, lambda *_: {"rate": next(told)}
+        "s",
+        (Measure("rate", at_least(1.5, times_peer=True)),),
+        lambda *_: {"rate": next(own)},
+        lambda *_: {"rate": next(told)},
+        seconds=(1, 1),
     )
     [row] = compared(Site(), object(), [scenario], credentials=1, rounds=3)  # type: ignore[arg-type]
     assert row["ratio"] == {"median": 2.0, "min": 1.0, "max": 3.0}
-    assert (row["what"], row["to_reach"]) == ("s: rate", "≥ 1")
+    assert (row["what"], row["to_reach"], row["reached"]) == ("s: rate", "≥ 1.5 ×", True)
+    assert row["rounds"] == {"ours": [3.0, 4.0, 4.0], "peer": [1.0, 2.0, 4.0]}
+
+
+def test_rounds_take_turns(capsys: pytest.CaptureFixture[str]) -> None:
+    """Peer, ours, next scenario; then all of it again; and how long it will take is told."""
+    seen: list[str] = []
+
+    def side(name: str) -> dict[str, float]:
+        seen.append(name)
+        return {"x": 1.0}
+
+    scenarios = [
+        Scenario(
+            name,
+            (Measure("x"),),
+            lambda *_, n=name: side(n),
+            lambda *_, n=name: side(f"{n}'"),
+            seconds=(50, 70),
+        )
+        for name in "ab"
+    ]
+    compared(Site(), object(), scenarios, credentials=1, rounds=2)  # type: ignore[arg-type]
+    assert seen == ["a'", "a", "b'", "b"] * 2
+    assert "2 rounds, about 8 min" in capsys.readouterr().err
+
+
+def test_a_figure_of_ours_alone_has_no_peer() -> None:
+    """And what is 0 on the peer's side is not divided by."""
+    measures = (Measure("alone", at_least(1)), Measure("zero", at_least(1, times_peer=True)))
+    scenario = Scenario(
+        "s", measures, lambda *_: {"alone": 1, "zero": 2}, lambda *_: {"zero": 0}, seconds=(1, 1)
+    )
+    alone, zero = compared(Site(), object(), [scenario], credentials=1, rounds=1)  # type: ignore[arg-type]
+    assert (alone["peer"], alone["ratio"], alone["reached"]) == (None, None, True)
+    assert (zero["peer"]["max"], zero["ratio"], zero["reached"]) == (0, None, None)
+
+
+def test_check_fails_where_something_is_not_reached(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Only then, and only when asked to; the line is named."""
+    row = {"what": "s: rate", "ours": None, "peer": None, "ratio": None, "to_reach": "≥ 3 ×"}
+    path = tmp_path / "figures.json"
+    for reached, code in ((True, 0), (None, 0), (False, 1)):
+        path.write_text(json.dumps({"machine": {"cores": 2}, "rows": [{**row, "reached": reached}]}))
+        assert bench.main(["--from", str(path)]) == 0
+        assert bench.main(["--from", str(path), "--check"]) == code
+    assert "not reached: s: rate: ≥ 3 ×" in capsys.readouterr().err
+
+
+def test_nothing_runs_on_when_it_is_broken_off(new_directory: Callable[[str], Path]) -> None:
+    """SIGTERM, as a CI sends it: servers and workers are gone, and so are their folders."""
+    folder = new_directory("bench")
+    folder.chmod(0o711)  # PostgreSQL may run as another user
+    command = [sys.executable, "-m", "tests.benchmarks", "--scenario", "drain", "--credentials", "5000"]
+    environment = {**os.environ, "TMPDIR": str(folder), "PYTHONPATH": str(ROOT)}
+    running = subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
+    with running:
+        first = psutil.Process(running.pid)
+        until(lambda: _has(first, "postgres") and _has(first, "valkey"), seconds=60, what="its servers run")
+        started = first.children(recursive=True)
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(60) == bench.TERMINATED
+    until(lambda: not any(one.is_running() for one in started), seconds=10, what="none of them is left")
+    assert list(folder.iterdir()) == []
+
+
+def _has(process: psutil.Process, name: str) -> bool:
+    for one in process.children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if name in one.name():
+                return True
+    return False

@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             os.environ.pop(name, None)
     print(f"chaos: {_replay(options)}", flush=True)
     try:
-        with chaos_site() as site:
+        with chaos_site(foreign=options.ignore_environment) as site:
             return _one_run(site, options)
     except ForeignServer as error:
         print(f"chaos: {error}, or say --ignore-environment", file=sys.stderr)

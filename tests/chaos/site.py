@@ -58,10 +58,13 @@ class ChaosSite:
 
 
 @contextmanager
-def chaos_site() -> Iterator[ChaosSite]:
-    """Start everything; this process's settings are those of the workers. Raises `ForeignServer`."""
+def chaos_site(*, foreign: bool = False) -> Iterator[ChaosSite]:
+    """Start everything; this process's settings are those of the workers. Raises `ForeignServer`.
+
+    ``foreign``: servers that environment or ``.env`` name are no obstacle.
+    """
     with ExitStack() as stack:
-        base = stack.enter_context(Site())
+        base = stack.enter_context(Site(foreign=foreign))
         anvil = stack.enter_context(Anvil(base.new_folder("anvil")))
         proxy = stack.enter_context(FaultProxy(anvil.rpc_url))
         kent = stack.enter_context(Kent(base.new_folder("kent")))

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
@@ -20,52 +19,18 @@ from pipeline.broker import broker
 from pipeline.embedded.workers import Workers
 from pipeline.models import Transaction, Write
 from pipeline.settings import get_settings
+from tests.benchmarks.targets import busiest
 from tests.issuer import chain_variables, completed, queue_documents
 from tests.servers.anvil import Anvil
 from tests.servers.fault_proxy import FaultProxy
 from tests.truth import assert_truthful
 from tests.waiting import until
+from tests.watching import watched
 
 pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
 ROSTER = "tests.end_to_end.rosters.skewed"
 WAITS = "test:waits"
-
-
-@dataclass
-class Limiter:
-    """What was seen of the limiter."""
-
-    calls: int = 0
-    #: When the slots begin that were taken, in seconds by Redis's clock.
-    slots: list[float] = field(default_factory=list)
-
-
-@contextmanager
-def watched(redis_url: str) -> Iterator[Limiter]:
-    """Look at everything that Redis is asked about the limiter."""
-    seen, watching = Limiter(), threading.Event()
-
-    def watch() -> None:
-        with redis.Redis.from_url(redis_url) as client, client.monitor() as monitor:
-            watching.set()
-            for command in monitor.listen():
-                words = command["command"].split()
-                if words[0] == "ECHO":
-                    return
-                if any(word.startswith("pipeline:rate-limit:") for word in words):
-                    seen.calls += words[0].startswith("EVAL")
-                    seen.slots += [int(words[2]) / 1_000_000] if words[0] == "LPUSH" else []
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    watching.wait()
-    try:
-        yield seen
-    finally:
-        with redis.Redis.from_url(redis_url) as client:
-            client.echo("over")
-        watcher.join()
 
 
 @contextmanager
@@ -133,12 +98,12 @@ def test_the_rate_is_kept_and_reached(
     rows = list(Transaction.select().order_by(Transaction.nonce))
     assert [row.nonce for row in rows] == list(range(rows[0].nonce, rows[0].nonce + count))
     assert {row.attempts for row in Write.select()} == {1}
-    assert most_within_a_second(limiter.slots) <= 10
+    assert busiest(limiter.slots) <= 10
     used = sorted(limiter.slots)[:count]
     rate = (count - 1) / (used[-1] - used[0])
     p99 = quantiles(waits, n=100)[98]
     # Beside other tests the machine is what one waits for.
-    assert most_within_a_second([sent.at for sent in proxy.sent]) <= (13 if full_size else 18)
+    assert busiest([sent.at for sent in proxy.sent]) <= (13 if full_size else 18)
     assert rate >= (9.8 if full_size else 9)
     assert p99 < (0.2 if full_size else 1)
     assert_truthful(anvil, variables)
@@ -157,9 +122,3 @@ def test_the_limiter_is_asked_once_a_message(
             until(completed(client, start + count), seconds=90, what=f"{count} completed")
         calls.append(limiter.calls / count)
     assert max(calls) <= 1.1
-
-
-def most_within_a_second(times: list[float]) -> int:
-    """The most events in any half-open interval of one second."""
-    ordered = sorted(times)
-    return max(sum(1 for other in ordered if 0 <= other - one < 1) for one in ordered)

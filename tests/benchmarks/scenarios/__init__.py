@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tests.benchmarks.peer import Peer
 from tests.benchmarks.site import Site
+from tests.benchmarks.targets import Target
 
 #: Figures by the name of their measure.
 Figures = Mapping[str, float]
@@ -14,22 +15,27 @@ Figures = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Measure:
-    """One figure of a scenario. ``more_is_better``: a rate, else a cost."""
+    """One figure of a scenario, and what it is to reach.
+
+    ``divided``: ours by theirs means something; of counts that ought to be 0 it does not.
+    ``point``: where in the plot it is: the name of the axis, and the place on it.
+    """
 
     name: str
-    more_is_better: bool
-
-    @property
-    def to_reach(self) -> str:
-        """The ratio, ours to theirs, with which nobody loses by moving here."""
-        return "≥ 1" if self.more_is_better else "≤ 1"
+    target: Target | None = None
+    divided: bool = True
+    point: tuple[str, int] | None = None
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """Both sides of one comparison, each given how many credentials."""
+    """Both sides of one comparison, each given how many credentials. Not every figure has a peer's.
+
+    ``seconds``: what a round of ours and of the peer's takes with `tests.benchmarks.__main__.CREDENTIALS`.
+    """
 
     name: str
     measures: tuple[Measure, ...]
     ours: Callable[[Site, int], Figures]
-    theirs: Callable[[Peer, int], Figures]
+    theirs: Callable[[Peer, int], Figures] | None
+    seconds: tuple[float, float]

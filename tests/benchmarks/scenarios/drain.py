@@ -9,28 +9,33 @@ from typing import Any
 
 import psycopg
 
-from tests.benchmarks.configuration import ALONE, AUTOMINE, BLOCKS, MOCK, NO_WALL, Configuration
+from tests.benchmarks.configuration import MOCK, Configuration
 from tests.benchmarks.measuring import await_end, check, running
 from tests.benchmarks.peer import Peer
 from tests.benchmarks.scenarios import Figures, Measure, Scenario
 from tests.benchmarks.scenarios.intake import Item, items, send_in_bulk, send_one_by_one
-from tests.benchmarks.site import BLOCK_SECONDS, Site, used_here
+from tests.benchmarks.site import Site, used_here
+from tests.benchmarks.targets import at_least, at_most
 from tests.benchmarks.usage import tree_cpu_seconds
 
-RATE, CPU = "credentials a second", "CPU s per 1,000"
+RATE, CPU = "credentials a second", "CPU s per 1,000 in all"
+BULK, SINGLE = "queued in bulk", "queued by `.send()`"
 
 PEER_CPU = ("cpu_worker", "cpu_redis", "cpu_pg", "cpu_anvil")
 
-Ours = Callable[[Site, int], Figures]
-Theirs = Callable[[Peer, int], Figures]
-
 
 def drained(
-    site: Site, configuration: Configuration, count: int, hand_in: Callable[[list[Item]], Any]
+    site: Site,
+    configuration: Configuration,
+    count: int,
+    hand_in: Callable[[list[Item]], Any] = send_in_bulk,
 ) -> Figures:
-    """Hand in, start workers, and measure from their being ready to the last confirmed row."""
+    """Hand in, start workers, and measure from their being ready to the last confirmed row.
+
+    Both sides begin cold: what a process loads or compiles at its first job counts.
+    """
     with ExitStack() as stack:
-        variables, anvil = stack.enter_context(site.run(configuration, count, queued=False))
+        variables, anvil = stack.enter_context(site.run(configuration, count))
         with used_here(variables):
             hand_in(items(count))
         servers = [site.postgres.pid, site.valkey.pid, *([anvil.pid] if anvil else [])]
@@ -47,42 +52,41 @@ def drained(
     return {RATE: count / (last - begin), CPU: 1000 * cpu / count}
 
 
-def _ours(configuration: Configuration, hand_in: Callable[[list[Item]], Any] = send_in_bulk) -> Ours:
+def best_of(rows: list[dict[str, Any]]) -> Figures:
+    """The fastest of a peer's concurrencies."""
+    best = max(rows, key=lambda row: float(row["per_s_from_ready"]))
+    return {RATE: best["per_s_from_ready"], CPU: sum(best.get(name, 0.0) for name in PEER_CPU)}
+
+
+def named(prefix: str, figures: Figures) -> Figures:
+    """Told apart from those of another run."""
+    return {f"{prefix}, {name}": value for name, value in figures.items()}
+
+
+def ours(site: Site, count: int) -> Figures:
     """One worker process with its five threads."""
-    return lambda site, count: drained(site, configuration, configuration.count(count), hand_in)
+    configuration = Configuration(MOCK)
+    return {
+        **named(BULK, drained(site, configuration, count)),
+        **named(SINGLE, drained(site, configuration, count, send_one_by_one)),
+    }
 
 
-def _theirs(scenario: str, *options: str, share: float = 1.0, concurrencies: str = "5,50") -> Theirs:
+def theirs(peer: Peer, count: int) -> Figures:
     """One worker; the best of its concurrencies. A job is a job to it, however handed in."""
-
-    def measure(peer: Peer, count: int) -> Figures:
-        n = str(max(1, round(share * count)))
-        rows = peer.rows(scenario, "--n", n, "--workers", "1", "--conc", concurrencies, *options)
-        best = max(rows, key=lambda row: float(row["per_s_from_ready"]))
-        return {RATE: best["per_s_from_ready"], CPU: sum(best.get(name, 0.0) for name in PEER_CPU)}
-
-    return measure
+    found = best_of(peer.rows("B", "--n", str(count), "--workers", "1", "--conc", "5,50"))
+    return {**named(BULK, found), **named(SINGLE, found)}
 
 
-def _drain(name: str, ours: Ours, theirs: Theirs) -> Scenario:
-    return Scenario(f"drain, {name}", (Measure(RATE, True), Measure(CPU, False)), ours, theirs)
-
-
-MOCK_DRAINS = [
-    _drain("mock, from bulk", _ours(Configuration(MOCK)), _theirs("B")),
-    _drain("mock, from single sends", _ours(Configuration(MOCK, share=0.2), send_one_by_one), _theirs("B")),
-]
-#: The shares keep either side busy for seconds, not minutes.
-CHAIN_DRAINS = [
-    _drain("automine", _ours(Configuration(AUTOMINE, chain=AUTOMINE)), _theirs("C", share=0.1)),
-    _drain(
-        "automine, batches of 1",
-        _ours(Configuration(AUTOMINE, chain=AUTOMINE, settings=NO_WALL | ALONE, share=0.02)),
-        _theirs("C", share=0.1),
+DRAIN = Scenario(
+    "mock drain",
+    (
+        Measure(f"{BULK}, {RATE}", at_least(3, times_peer=True)),
+        Measure(f"{BULK}, {CPU}", at_most(0.4)),
+        Measure(f"{SINGLE}, {RATE}", at_least(1, times_peer=True)),
+        Measure(f"{SINGLE}, {CPU}"),
     ),
-    _drain(
-        "2 s blocks",
-        _ours(Configuration(BLOCKS, chain=BLOCKS)),
-        _theirs("C", "--block-time", str(BLOCK_SECONDS), share=0.02, concurrencies="50"),
-    ),
-]
+    ours,
+    theirs,
+    seconds=(60, 20),
+)
