@@ -1,7 +1,8 @@
 """Credentials through real servers while faults come, then a look whether all that must hold does.
 
 Starts PostgreSQL, Valkey, anvil, workers and a scheduler of its own. The same seed makes the same faults
-at the same progress. Exit code: 0 all holds, 1 something does not, 2 wrong use.
+at the same progress. Exit code: 0 all holds, 1 something does not, 2 wrong use, 3 the run was none: a
+server did not start, or what was to be broken was never of any effect.
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ import random
 import sys
 import time
 from collections.abc import Sequence
+from typing import NoReturn
 
+from pipeline.embedded.server import ServerFailed
 from tests.benchmarks.site import ADDRESSES, ForeignServer
 from tests.benchmarks.usage import tree_cpu_seconds
 from tests.chaos import report
+from tests.chaos.broken import BROKEN
 from tests.chaos.faults import FAULTS
 from tests.chaos.intake import Intake
 from tests.chaos.invariants import breaches
@@ -34,16 +38,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
             os.environ.pop(name, None)
     print(f"chaos: {_replay(options)}", flush=True)
     try:
-        with chaos_site() as site:
+        with chaos_site(options.broken) as site:
             return _one_run(site, options)
     except ForeignServer as error:
         print(f"chaos: {error}, or say --ignore-environment", file=sys.stderr)
         return 2
+    except ServerFailed as error:
+        print(f"chaos: {error}", file=sys.stderr)
+        return 3
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="./run chaos", description=__doc__)
-    parser.add_argument("--seed", type=int, metavar="N", help="default: one by chance, which is printed")
+    parser = _Parser(prog="./run chaos", description=__doc__)
+    parser.add_argument(
+        "--seed", type=_not_negative, metavar="N", help="default: one by chance, which is printed"
+    )
     parser.add_argument("--credentials", type=_positive, default=5000, metavar="N")
     parser.add_argument("--faults", type=_not_negative, default=200, metavar="N")
     parser.add_argument(
@@ -52,6 +61,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--ignore-environment", action="store_true", help="run though servers of others are named in it"
     )
+    parser.add_argument(
+        "--broken", choices=list(BROKEN), help="take this out of the workers: the run has to fail then"
+    )
     parser.add_argument("--timeline", action="store_true", help="print the faults also when all holds")
     options = parser.parse_args(arguments)
     if options.seed is None:
@@ -59,28 +71,33 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"chaos: {message}\n")
+
+
 def _positive(text: str) -> int:
-    number = _not_negative(text)
-    if number < 1:
-        raise ValueError
-    return number
+    if not (text.isascii() and text.isdigit() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+    return int(text)
 
 
 def _not_negative(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise ValueError
-    return number
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 on")
+    return int(text)
 
 
 def _replay(options: argparse.Namespace) -> str:
-    return report.replay(options.seed, options.credentials, options.faults, options.only)
+    return report.replay(options.seed, options.credentials, options.faults, options.only, options.broken)
 
 
 def _one_run(site: ChaosSite, options: argparse.Namespace) -> int:
     intake = Intake(options.seed, options.credentials, max(SMALLEST_WINDOW, options.credentials // 10))
     schedule = plan(options.seed, options.credentials, options.faults, options.only or list(FAULTS))
-    run = Run(site, intake, schedule)
+    run = Run(site, intake, schedule, broken=options.broken is not None)
     cpu_before = tree_cpu_seconds(os.getpid())
     try:
         found = _found(run)
@@ -92,6 +109,9 @@ def _one_run(site: ChaosSite, options: argparse.Namespace) -> int:
         print(line)
     if found or options.timeline:
         print("\n".join(["", "faults, in order:", *report.timeline(run)]))
+    if options.broken and not (site.orders / options.broken).exists():
+        print(f"chaos: {options.broken} was never of any effect: nothing is shown", file=sys.stderr)
+        return 3
     if not found:
         return 0
     print("\n".join(["", *found]))

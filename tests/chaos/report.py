@@ -40,7 +40,8 @@ def timeline(run: Run) -> Iterator[str]:
         yield f"{happened.planned.number:4} {happened.seconds:7.1f} s  {progress}: {what}"
 
 
-def replay(seed: int, credentials: int, faults: int, kinds: Sequence[str]) -> str:
+def replay(seed: int, credentials: int, faults: int, kinds: Sequence[str], broken: str | None = None) -> str:
     """The command that makes the same faults at the same progress."""
     only = "".join(f" --only '{kind}'" for kind in kinds)
-    return f"./run chaos --seed {seed} --credentials {credentials} --faults {faults}{only}"
+    lacking = f" --broken {broken}" if broken else ""
+    return f"./run chaos --seed {seed} --credentials {credentials} --faults {faults}{only}{lacking}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from pipeline.embedded.postgres import PostgresServer
 from pipeline.embedded.valkey import ValkeyServer
@@ -17,6 +18,9 @@ from tests.servers.fault_proxy import FaultProxy
 from tests.servers.kent import Kent
 
 MASTERS = 2
+
+#: What the workers load.
+ROSTER = "tests.chaos.roster"
 
 #: Stands in the RPC URL as a provider's token would; it may appear nowhere.
 TOKEN = "c4nary0rpc0token"
@@ -41,10 +45,16 @@ class ChaosSite:
     variables: dict[str, object]
     #: The block with the registry: no reorg goes that far.
     first_block: int
+    #: Orders to die, and what `tests.chaos.broken` leaves: see `tests.chaos.roster`.
+    orders: Path
     masters: list[Supervised] = field(default_factory=list)
     scheduler: Supervised | None = None
     #: How many blocks each reorg has taken away.
     reorgs: list[int] = field(default_factory=list)
+    #: Transactions that somebody else has sent with the same key: their hashes, with their nonces.
+    foreign: dict[str, int] = field(default_factory=dict)
+    #: Redis ids of what was no message.
+    rubbish: set[str] = field(default_factory=set)
 
     @property
     def valkey(self) -> ValkeyServer:
@@ -58,12 +68,15 @@ class ChaosSite:
 
 
 @contextmanager
-def chaos_site() -> Iterator[ChaosSite]:
-    """Start everything; this process's settings are those of the workers. Raises `ForeignServer`."""
+def chaos_site(broken: str | None = None) -> Iterator[ChaosSite]:
+    """Start everything; this process's settings are those of the workers.
+
+    ``broken``: with workers that lack one of `tests.chaos.broken`. Raises `ForeignServer`.
+    """
     with ExitStack() as stack:
         base = stack.enter_context(Site())
         anvil = stack.enter_context(Anvil(base.new_folder("anvil")))
-        proxy = stack.enter_context(FaultProxy(anvil.rpc_url))
+        proxy = stack.enter_context(FaultProxy(anvil.rpc_url, anvil.rpc_url))
         kent = stack.enter_context(Kent(base.new_folder("kent")))
         variables = {
             "database_url": base.postgres.create_database("chaos"),
@@ -72,20 +85,29 @@ def chaos_site() -> Iterator[ChaosSite]:
             **SETTINGS,
             **chain_variables(anvil, rpc_url=f"{proxy.url}/v3/{TOKEN}"),
         }
-        site = ChaosSite(base, anvil, proxy, kent, variables, anvil.block_number)
+        orders = base.new_folder("orders")
+        site = ChaosSite(base, anvil, proxy, kent, variables, anvil.block_number, orders)
         environment = {name.upper(): str(value) for name, value in variables.items()}
         stack.enter_context(used_here(environment))
         _migrate()
+        of_workers = {**environment, **_roster_variables(orders, broken)}
         for _ in range(MASTERS):
-            site.masters.append(stack.enter_context(_supervised(base, Workers, environment)))
+            site.masters.append(stack.enter_context(_supervised(base, Workers, of_workers, roster=ROSTER)))
         site.scheduler = stack.enter_context(_supervised(base, Scheduler, environment))
         yield site
 
 
-def _supervised(base: Site, kind: type[Workers] | type[Scheduler], settings: dict[str, str]) -> Supervised:
+def _roster_variables(orders: Path, broken: str | None) -> dict[str, str]:
+    found = {"CHAOS_ORDERS": str(orders), "PYTHONPATH": str(Path(__file__).parents[2])}
+    return found | ({"CHAOS_BROKEN": broken} if broken else {})
+
+
+def _supervised(
+    base: Site, kind: type[Workers] | type[Scheduler], settings: dict[str, str], **options: str
+) -> Supervised:
     folder = base.new_folder(kind.name)
     environment = {**clean_environment(), **settings}
-    return Supervised(kind(folder, environment=environment, working_directory=folder))
+    return Supervised(kind(folder, environment=environment, working_directory=folder, **options))  # type: ignore[arg-type]
 
 
 def _migrate() -> None:

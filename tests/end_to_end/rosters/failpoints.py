@@ -41,7 +41,11 @@ def place_of(name: str) -> tuple[Any, str]:
     """The module or class, and the name in it; raises `AttributeError` for what is not there any more."""
     when, _, boundary = name.partition("_")
     before, after = BOUNDARIES[boundary]
-    module, path = before if when == "before" else after
+    return named(*(before if when == "before" else after))
+
+
+def named(module: str, path: str) -> tuple[Any, str]:
+    """Where ``path`` is in that module; raises `AttributeError` when it is not there any more."""
     owner: Any = importlib.import_module(module)
     *parents, attribute = path.split(".")
     for parent in parents:
