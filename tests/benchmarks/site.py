@@ -39,7 +39,7 @@ class ForeignServer(Exception):
 
 def refuse_foreign_servers() -> None:
     """Raise `ForeignServer` when the environment names any: who has set it may expect it to be used."""
-    named = [name for name in ADDRESSES if os.environ.get(name)]
+    named = [name for name, value in os.environ.items() if value and name.upper() in ADDRESSES]
     if named:
         raise ForeignServer(f"unset {', '.join(named)}: a benchmark starts servers of its own")
 

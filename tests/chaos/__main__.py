@@ -25,21 +25,21 @@ from tests.chaos.intake import Intake
 from tests.chaos.invariants import breaches
 from tests.chaos.running import SMALLEST_WINDOW, Breach, Run
 from tests.chaos.schedule import plan
-from tests.chaos.site import ChaosSite, chaos_site
+from tests.chaos.site import MASTERS, ChaosSite, chaos_site
 
 LARGEST_SEED = 10**6
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do one run; the exit code."""
-    options = _options(arguments)
+    options = options_of(arguments)
     if options.ignore_environment:
-        for name in ADDRESSES:
-            os.environ.pop(name, None)
+        for name in [name for name in os.environ if name.upper() in ADDRESSES]:
+            del os.environ[name]
     print(f"chaos: {_replay(options)}", flush=True)
     try:
-        with chaos_site(options.broken) as site:
-            return _one_run(site, options)
+        with chaos_site(options.broken, options.masters) as site:
+            return _code(site, options)
     except ForeignServer as error:
         print(f"chaos: {error}, or say --ignore-environment", file=sys.stderr)
         return 2
@@ -48,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 3
 
 
-def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The options; ends this process with 2 and one line for wrong ones."""
     parser = _Parser(prog="./run chaos", description=__doc__)
     parser.add_argument(
         "--seed", type=_not_negative, metavar="N", help="default: one by chance, which is printed"
@@ -64,6 +65,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--broken", choices=list(BROKEN), help="take this out of the workers: the run has to fail then"
     )
+    parser.add_argument("--masters", type=_positive, default=MASTERS, metavar="N", help="groups of workers")
     parser.add_argument("--timeline", action="store_true", help="print the faults also when all holds")
     options = parser.parse_args(arguments)
     if options.seed is None:
@@ -91,10 +93,16 @@ def _not_negative(text: str) -> int:
 
 
 def _replay(options: argparse.Namespace) -> str:
-    return report.replay(options.seed, options.credentials, options.faults, options.only, options.broken)
+    """The command that makes the same faults at the same progress."""
+    more = [f"--only '{kind}'" for kind in options.only]
+    more += [f"--broken {options.broken}"] if options.broken else []
+    more += [f"--masters {options.masters}"] if options.masters != MASTERS else []
+    run = f"./run chaos --seed {options.seed} --credentials {options.credentials} --faults {options.faults}"
+    return " ".join([run, *more])
 
 
-def _one_run(site: ChaosSite, options: argparse.Namespace) -> int:
+def one_run(site: ChaosSite, options: argparse.Namespace) -> tuple[Run, list[str]]:
+    """Make the run, tell what came of it, and return it with what does not hold."""
     intake = Intake(options.seed, options.credentials, max(SMALLEST_WINDOW, options.credentials // 10))
     schedule = plan(options.seed, options.credentials, options.faults, options.only or list(FAULTS))
     run = Run(site, intake, schedule, broken=options.broken is not None)
@@ -105,18 +113,12 @@ def _one_run(site: ChaosSite, options: argparse.Namespace) -> int:
         print("\n".join(report.timeline(run)), flush=True)
         raise
     seconds, cpu_seconds = time.monotonic() - run.begun, tree_cpu_seconds(os.getpid()) - cpu_before
-    for line in report.summary(run, seconds, cpu_seconds):
-        print(line)
+    print("\n".join(report.summary(run, seconds, cpu_seconds)))
     if found or options.timeline:
         print("\n".join(["", "faults, in order:", *report.timeline(run)]))
-    if options.broken and not (site.orders / options.broken).exists():
-        print(f"chaos: {options.broken} was never of any effect: nothing is shown", file=sys.stderr)
-        return 3
-    if not found:
-        return 0
-    print("\n".join(["", *found]))
-    print(f"seed {options.seed}; again: {_replay(options)}")
-    return 1
+    if found:
+        print("\n".join(["", *found, f"seed {options.seed}; again: {_replay(options)}"]))
+    return run, found
 
 
 def _found(run: Run) -> list[str]:
@@ -127,6 +129,14 @@ def _found(run: Run) -> list[str]:
     except Breach as breach:
         stalled.append(str(breach))
     return [*stalled, *breaches(run)]
+
+
+def _code(site: ChaosSite, options: argparse.Namespace) -> int:
+    _, found = one_run(site, options)
+    if options.broken and not (site.orders / options.broken).exists():
+        print(f"chaos: {options.broken} was never of any effect: nothing is shown", file=sys.stderr)
+        return 3
+    return 1 if found else 0
 
 
 if __name__ == "__main__":

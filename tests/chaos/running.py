@@ -103,7 +103,7 @@ class Run:
             stall, notice = BROKEN_STALL_SECONDS, BROKEN_NOTICE_SECONDS
         if seconds > notice and self._is_all_in and self._is_settled() and not self._blocks_are_there():
             raise Breach(f"all is settled, and for {notice:g} s some of it has been in no block of the chain")
-        if seconds > stall and not self._is_idle():
+        if seconds > stall:
             raise Breach(f"nothing got on for {stall:g} s: {self._counts}")
 
     def _read_counts(self) -> dict[str, int] | None:

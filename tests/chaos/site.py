@@ -17,6 +17,7 @@ from tests.servers.anvil import Anvil
 from tests.servers.fault_proxy import FaultProxy
 from tests.servers.kent import Kent
 
+#: Groups of workers, each with a master of its own.
 MASTERS = 2
 
 #: What the workers load.
@@ -25,11 +26,13 @@ ROSTER = "tests.chaos.roster"
 #: Stands in the RPC URL as a provider's token would; it may appear nowhere.
 TOKEN = "c4nary0rpc0token"
 
-#: More slots than are asked for, small batches, and retries that do not take longer than the run.
+#: More slots than are asked for, small batches, retries that do not take longer than the run, no purge.
 SETTINGS = {
     "rate_limit_max": 1000,
     "batch_max_size": 25,
     "retry_min_backoff_ms": 200,
+    # A purge takes the history along by which a run is judged.
+    "result_completed_max_count": 1_000_000,
     "log_format": "json",
 }
 
@@ -68,10 +71,11 @@ class ChaosSite:
 
 
 @contextmanager
-def chaos_site(broken: str | None = None) -> Iterator[ChaosSite]:
+def chaos_site(broken: str | None = None, masters: int = MASTERS) -> Iterator[ChaosSite]:
     """Start everything; this process's settings are those of the workers.
 
-    ``broken``: with workers that lack one of `tests.chaos.broken`. Raises `ForeignServer`.
+    ``broken``: with workers that lack one of `tests.chaos.broken`; ``masters``: how many groups of them.
+    Raises `ForeignServer`.
     """
     with ExitStack() as stack:
         base = stack.enter_context(Site())
@@ -91,7 +95,7 @@ def chaos_site(broken: str | None = None) -> Iterator[ChaosSite]:
         stack.enter_context(used_here(environment))
         _migrate()
         of_workers = {**environment, **_roster_variables(orders, broken)}
-        for _ in range(MASTERS):
+        for _ in range(masters):
             site.masters.append(stack.enter_context(_supervised(base, Workers, of_workers, roster=ROSTER)))
         site.scheduler = stack.enter_context(_supervised(base, Scheduler, environment))
         yield site

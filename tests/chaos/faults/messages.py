@@ -19,7 +19,7 @@ from tests.chaos.site import ChaosSite
 from tests.issuer import document
 
 #: Rows whose messages come again, how often, and over which time.
-DOUBLED, DOUBLED_BATCHES, TIMES, DOUBLED_SECONDS = 200, 20, 20, 2.0
+DOUBLED, DOUBLED_BATCHES, TIMES, DOUBLED_SECONDS = 200, 20, 10, 1.5
 
 #: Threads that do the same at once.
 THREADS = 10

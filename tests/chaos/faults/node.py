@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import random
 
-from tests.chaos.faults.waiting import last, waited
+from tests.chaos.faults.waiting import last
 from tests.chaos.site import ChaosSite
 
-#: How many blocks a node lags behind before it follows again.
-LAG_BLOCKS = 3
+#: How many blocks a node lags behind at least before it follows again, and for how long it does.
+LAG_BLOCKS, LAG_SECONDS = 3, 2.0
 
 
 def cut_replies(site: ChaosSite, chance: random.Random) -> str:
@@ -56,7 +56,9 @@ def lag(site: ChaosSite, chance: random.Random) -> str:
     site.proxy.freeze(1)
     site.proxy.alternate = True
     try:
-        waited(lambda: site.anvil.block_number > head + LAG_BLOCKS)
+        for _ in range(LAG_BLOCKS):
+            site.anvil.mine()
+            last(LAG_SECONDS / LAG_BLOCKS)
     finally:
         site.proxy.alternate, site.proxy.current = False, 0
         site.proxy.thaw(1)
