@@ -17,6 +17,9 @@ from tests.servers.anvil import Anvil
 from tests.servers.fault_proxy import FaultProxy
 from tests.servers.kent import Kent
 
+#: More than any run tells Sentry.
+KEPT_ALERTS = 10_000
+
 #: Groups of workers, each with a master of its own.
 MASTERS = 2
 
@@ -81,7 +84,7 @@ def chaos_site(broken: str | None = None, masters: int = MASTERS) -> Iterator[Ch
         base = stack.enter_context(Site())
         anvil = stack.enter_context(Anvil(base.new_folder("anvil")))
         proxy = stack.enter_context(FaultProxy(anvil.rpc_url, anvil.rpc_url))
-        kent = stack.enter_context(Kent(base.new_folder("kent")))
+        kent = stack.enter_context(Kent(base.new_folder("kent"), keep=KEPT_ALERTS))
         variables = {
             "database_url": base.postgres.create_database("chaos"),
             "redis_url": base.valkey.url,

@@ -18,19 +18,23 @@ from typing import Any
 
 from pipeline.actors import *  # noqa: F403
 
-#: Before and after the call of which function: module, and name in it as the caller looks it up.
+#: Before and after the call of which function: module, and name in it as the caller looks it up; with a bar
+#: between, the first of these that is there: where many are done at once, the one of a single is not called.
 BOUNDARIES: dict[str, tuple[tuple[str, str], tuple[str, str]]] = {
     "verify": (("pipeline.verification", "check"),) * 2,
     "join": (("pipeline.ledger.verification", "join"),) * 2,
     # In one SQL transaction: the signer's row is locked, the nonce is taken, the bytes are stored.
     "reserve": (("pipeline.ledger.nonces", "lock_signer"),) * 2,
     # Nonce taken, batch closed, nothing committed; then all of it is.
-    "store": (("pipeline.ledger.nonces", "store"), ("pipeline.ledger.batches", "submit")),
-    "broadcast": (("pipeline.chain.client", "ChainClient.send"),) * 2,
-    "receipt": (("pipeline.ledger.transactions", "record_mined"),) * 2,
-    "update": (("pipeline.completion", "confirm"),) * 2,
+    "store": (
+        ("pipeline.ledger.nonces", "store_many|store"),
+        ("pipeline.ledger.batches", "submit_many|submit"),
+    ),
+    "broadcast": (("pipeline.chain.client", "ChainClient.send_many|ChainClient.send"),) * 2,
+    "receipt": (("pipeline.ledger.transactions", "record_mined_many|record_mined"),) * 2,
+    "update": (("pipeline.completion", "confirm_many|confirm"),) * 2,
     "next_send": (("pipeline.messages", "write"),) * 2,
-    "update_send": (("pipeline.messages", "update"),) * 2,
+    "update_send": (("pipeline.messages", "update_many|update"),) * 2,
     "ack": (("pipeline.consumer", "Consumer.ack"),) * 2,
 }
 
@@ -44,14 +48,16 @@ def place_of(name: str) -> tuple[Any, str]:
     return named(*(before if when == "before" else after))
 
 
-def named(module: str, path: str) -> tuple[Any, str]:
-    """Where ``path`` is in that module; raises `AttributeError` when it is not there any more."""
-    owner: Any = importlib.import_module(module)
-    *parents, attribute = path.split(".")
-    for parent in parents:
-        owner = getattr(owner, parent)
-    getattr(owner, attribute)
-    return owner, attribute
+def named(module: str, paths: str) -> tuple[Any, str]:
+    """Where the first of ``paths`` is that is in that module; raises `AttributeError` when none is."""
+    for path in paths.split("|"):
+        owner: Any = importlib.import_module(module)
+        *parents, attribute = path.split(".")
+        for parent in parents:
+            owner = getattr(owner, parent)
+        if hasattr(owner, attribute):
+            return owner, attribute
+    raise AttributeError(f"{module} has no {paths}")
 
 
 def dying(name: str, passing: int, markers: Path) -> Callable[[], None]:
