@@ -12,6 +12,9 @@ from tests.chaos.invariants import (
     intent_came_first,
 )
 
+#: A run takes its time where others use the machine too.
+pytestmark = pytest.mark.timeout(300)
+
 #: A run in which blocks are taken away, and messages come again and again; `test_invariants` has it whole.
 RUN = [
     *("--seed=7", "--credentials=60", "--faults=6", "--masters=1"),

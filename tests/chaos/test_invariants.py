@@ -18,6 +18,8 @@ from tests.chaos.running import Run
 from tests.chaos.site import TOKEN, chaos_site
 from tests.chaos.test_broken_runs import RUN
 
+pytestmark = pytest.mark.timeout(300)
+
 FIRST_BATCH = "(SELECT min(id) FROM batches WHERE state = 'confirmed')"
 FIRST_WRITE = "(SELECT min(id) FROM writes WHERE state = 'confirmed')"
 LAST_WRITE = "(SELECT max(id) FROM writes WHERE state = 'confirmed')"

@@ -10,6 +10,8 @@ from tests.chaos.__main__ import LARGEST_SEED, main
 from tests.chaos.faults import FAULTS
 from tests.chaos.schedule import plan
 
+pytestmark = pytest.mark.timeout(300)
+
 #: Credentials and faults, as many as CI has time for.
 CREDENTIALS, FAULTS_MADE = 100, 6
 
