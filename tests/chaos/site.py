@@ -119,5 +119,7 @@ def _supervised(
 
 def _migrate() -> None:
     from pipeline.database import database
+    from pipeline.status import tree_of
 
+    tree_of.cache_clear()  # of the batches of a run before this one, in this process
     database.is_closed()  # opens it, and brings the schema up to date
