@@ -43,6 +43,9 @@ AWAY = (peewee.OperationalError, peewee.InterfaceError, DatabaseUnavailable)
 TRIES = 6
 FIRST_PAUSE_SECONDS = 0.05
 
+#: What SQLite and psycopg call it when there is no room left.
+FULL = ("SQLITE_FULL", "DiskFull")
+
 #: What each PostgreSQL session gets, unless DATABASE_URL (``?options=-c …``) or the role has its own:
 #: a process that stops inside a transaction, and so its locks, holds the rest up no longer. Milliseconds.
 SESSION_LIMITS = {"idle_in_transaction_session_timeout": "15000", "lock_timeout": "10000"}
@@ -298,11 +301,22 @@ def retrying(work: Callable[[], R]) -> R:
             # PostgreSQL counts the end of an idle transaction's session (25P03) as an internal error.
             if not drop_broken_connection() and not isinstance(exc, AWAY):
                 raise
-            logger.warning("database: %s, try %d of %d", type(exc).__name__, attempt + 1, TRIES)
+            logger.warning("database: %s, try %d of %d", _name_of(exc), attempt + 1, TRIES)
             if attempt + 1 == TRIES:
-                raise DatabaseUnavailable(f"the database does not answer: {type(exc).__name__}") from exc
+                raise DatabaseUnavailable(_why(exc)) from exc
             time.sleep(FIRST_PAUSE_SECONDS * 2**attempt)  # a lock or a restart takes its time
     raise AssertionError("unreachable")
+
+
+def _name_of(exc: BaseException) -> str:
+    """The driver's name of an error: ``DiskFull``, ``SQLITE_BUSY``. Its text may hold values."""
+    original = getattr(exc, "orig", exc)  # peewee's have the driver's
+    return str(getattr(original, "sqlite_errorname", type(original).__name__))
+
+
+def _why(exc: BaseException) -> str:
+    name = _name_of(exc)
+    return f"the database's disk is full: {name}" if name in FULL else f"the database does not answer: {name}"
 
 
 def drop_broken_connection() -> bool:

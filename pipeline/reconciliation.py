@@ -1,7 +1,7 @@
 """Rows whose message is gone are sent again: SQL is the truth, Redis only delivers.
 
 A message counts as gone when Redis has lost its memory (another ``run_id``, or our marker is
-not there); after ten seconds, when nobody has any message of its stage: no list, and no living
+not there); after six seconds, when nobody has any message of its stage: no list, and no living
 worker; and after two minutes whoever has one, unless a list is so long that it may be in there.
 A message that is sent twice costs a look at its rows.
 """
@@ -30,7 +30,8 @@ EPOCH = "redis_epoch"
 EPOCH_SINCE = "redis_epoch_since"
 
 #: Seconds after which a message counts as lost when there is none of its stage.
-LOST_AFTER_SECONDS = 10.0
+#: With the ticker's interval and lease, what a worker's death has lost goes on within ten.
+LOST_AFTER_SECONDS = 6.0
 
 #: Seconds after which it does so although there are some: Redis or a worker may hold what never ends.
 OVERDUE_AFTER_SECONDS = 120.0

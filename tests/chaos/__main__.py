@@ -1,7 +1,8 @@
 """Credentials through real servers while faults come, then a look whether all that must hold does.
 
 Starts PostgreSQL, Valkey, anvil, workers and a scheduler of its own. The same seed makes the same faults
-at the same progress. Exit code: 0 all holds, 1 something does not, 2 wrong use.
+at the same progress. Exit code: 0 all holds, 1 something does not, 2 wrong use, 3 the run was none: a
+server did not start, or what was to be broken was never of any effect.
 """
 
 from __future__ import annotations
@@ -12,38 +13,47 @@ import random
 import sys
 import time
 from collections.abc import Sequence
+from typing import NoReturn
 
+from pipeline.embedded.server import ServerFailed
 from tests.benchmarks.site import ADDRESSES, ForeignServer
 from tests.benchmarks.usage import tree_cpu_seconds
 from tests.chaos import report
+from tests.chaos.broken import BROKEN
 from tests.chaos.faults import FAULTS
 from tests.chaos.intake import Intake
 from tests.chaos.invariants import breaches
 from tests.chaos.running import SMALLEST_WINDOW, Breach, Run
 from tests.chaos.schedule import plan
-from tests.chaos.site import ChaosSite, chaos_site
+from tests.chaos.site import MASTERS, ChaosSite, chaos_site
 
 LARGEST_SEED = 10**6
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do one run; the exit code."""
-    options = _options(arguments)
+    options = options_of(arguments)
     if options.ignore_environment:
-        for name in ADDRESSES:
-            os.environ.pop(name, None)
+        for name in [name for name in os.environ if name.upper() in ADDRESSES]:
+            del os.environ[name]
     print(f"chaos: {_replay(options)}", flush=True)
     try:
-        with chaos_site(foreign=options.ignore_environment) as site:
-            return _one_run(site, options)
+        with chaos_site(options.broken, options.masters, foreign=options.ignore_environment) as site:
+            return _code(site, options)
     except ForeignServer as error:
         print(f"chaos: {error}, or say --ignore-environment", file=sys.stderr)
         return 2
+    except ServerFailed as error:
+        print(f"chaos: {error}", file=sys.stderr)
+        return 3
 
 
-def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="./run chaos", description=__doc__)
-    parser.add_argument("--seed", type=int, metavar="N", help="default: one by chance, which is printed")
+def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The options; ends this process with 2 and one line for wrong ones."""
+    parser = _Parser(prog="./run chaos", description=__doc__)
+    parser.add_argument(
+        "--seed", type=_not_negative, metavar="N", help="default: one by chance, which is printed"
+    )
     parser.add_argument("--credentials", type=_positive, default=5000, metavar="N")
     parser.add_argument("--faults", type=_not_negative, default=200, metavar="N")
     parser.add_argument(
@@ -52,6 +62,10 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--ignore-environment", action="store_true", help="run though servers of others are named in it"
     )
+    parser.add_argument(
+        "--broken", choices=list(BROKEN), help="take this out of the workers: the run has to fail then"
+    )
+    parser.add_argument("--masters", type=_positive, default=MASTERS, metavar="N", help="groups of workers")
     parser.add_argument("--timeline", action="store_true", help="print the faults also when all holds")
     options = parser.parse_args(arguments)
     if options.seed is None:
@@ -59,28 +73,39 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"chaos: {message}\n")
+
+
 def _positive(text: str) -> int:
-    number = _not_negative(text)
-    if number < 1:
-        raise ValueError
-    return number
+    if not (text.isascii() and text.isdigit() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+    return int(text)
 
 
 def _not_negative(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise ValueError
-    return number
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 on")
+    return int(text)
 
 
 def _replay(options: argparse.Namespace) -> str:
-    return report.replay(options.seed, options.credentials, options.faults, options.only)
+    """The command that makes the same faults at the same progress."""
+    more = [f"--only '{kind}'" for kind in options.only]
+    more += [f"--broken {options.broken}"] if options.broken else []
+    more += [f"--masters {options.masters}"] if options.masters != MASTERS else []
+    run = f"./run chaos --seed {options.seed} --credentials {options.credentials} --faults {options.faults}"
+    return " ".join([run, *more])
 
 
-def _one_run(site: ChaosSite, options: argparse.Namespace) -> int:
+def one_run(site: ChaosSite, options: argparse.Namespace) -> tuple[Run, list[str]]:
+    """Make the run, tell what came of it, and return it with what does not hold."""
     intake = Intake(options.seed, options.credentials, max(SMALLEST_WINDOW, options.credentials // 10))
     schedule = plan(options.seed, options.credentials, options.faults, options.only or list(FAULTS))
-    run = Run(site, intake, schedule)
+    run = Run(site, intake, schedule, broken=options.broken is not None)
     cpu_before = tree_cpu_seconds(os.getpid())
     try:
         found = _found(run)
@@ -88,15 +113,12 @@ def _one_run(site: ChaosSite, options: argparse.Namespace) -> int:
         print("\n".join(report.timeline(run)), flush=True)
         raise
     seconds, cpu_seconds = time.monotonic() - run.begun, tree_cpu_seconds(os.getpid()) - cpu_before
-    for line in report.summary(run, seconds, cpu_seconds):
-        print(line)
+    print("\n".join(report.summary(run, seconds, cpu_seconds)))
     if found or options.timeline:
         print("\n".join(["", "faults, in order:", *report.timeline(run)]))
-    if not found:
-        return 0
-    print("\n".join(["", *found]))
-    print(f"seed {options.seed}; again: {_replay(options)}")
-    return 1
+    if found:
+        print("\n".join(["", *found, f"seed {options.seed}; again: {_replay(options)}"]))
+    return run, found
 
 
 def _found(run: Run) -> list[str]:
@@ -107,6 +129,14 @@ def _found(run: Run) -> list[str]:
     except Breach as breach:
         stalled.append(str(breach))
     return [*stalled, *breaches(run)]
+
+
+def _code(site: ChaosSite, options: argparse.Namespace) -> int:
+    _, found = one_run(site, options)
+    if options.broken and not (site.orders / options.broken).exists():
+        print(f"chaos: {options.broken} was never of any effect: nothing is shown", file=sys.stderr)
+        return 3
+    return 1 if found else 0
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from pipeline.models import Batch, BatchState, State, Write
 from tests.chaos.running import Run
@@ -18,12 +18,13 @@ def summary(run: Run, seconds: float, cpu_seconds: float) -> Iterator[str]:
         .where(Write.state == State.CONFIRMED, Batch.state == BatchState.CONFIRMED)
         .tuples()
     )
-    failed = {row[0] for row in Write.select(Write.credential_id).where(Write.state == State.FAILED).tuples()}
+    dead = Write.select(Write.credential_id).where(Write.state == State.FAILED, Write.leaf.is_null(False))
+    failed = {row[0] for row in dead.tuples()}
     wrong = run.intake.wrong
     once = sum(count == 1 for count in times.values())
     never = len(set(run.intake.accepted) - set(times) - failed)
     yield f"{len(run.intake.accepted)} accepted: {once} once, {len(times) - once} twice, {never} never"
-    yield f"failed: {len(failed)}, of which {len(failed & wrong)} were handed in with a wrong hash"
+    yield f"failed: {len(failed & wrong)} with a wrong hash, {len(failed - wrong)} with a right one"
     yield f"intake was refused {run.intake.refusals} times, and repeated it"
     restarts = sum(master.restarts for master in run.site.masters)
     yield f"{Batch.select().count()} batches; {restarts} restarts of workers"
@@ -38,9 +39,3 @@ def timeline(run: Run) -> Iterator[str]:
         progress = f"{happened.handed_in} handed in, {happened.settled} settled"
         what = f"{happened.planned.kind} ({happened.detail})"
         yield f"{happened.planned.number:4} {happened.seconds:7.1f} s  {progress}: {what}"
-
-
-def replay(seed: int, credentials: int, faults: int, kinds: Sequence[str]) -> str:
-    """The command that makes the same faults at the same progress."""
-    only = "".join(f" --only '{kind}'" for kind in kinds)
-    return f"./run chaos --seed {seed} --credentials {credentials} --faults {faults}{only}"

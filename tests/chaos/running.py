@@ -18,8 +18,10 @@ from tests.chaos.site import ChaosSite
 POLL_SECONDS = 0.1
 #: A chain has blocks whether or not anybody sends: what is stuck is known by them.
 BLOCK_SECONDS = 1.0
-#: So long nothing may get on.
-STALL_SECONDS = 90.0
+#: So long nothing may get on; and so long a reorg may go unnoticed once nothing else is under way. Of a
+#: broken run something has to be seen, and not how it ends.
+STALL_SECONDS, NOTICE_SECONDS = 90.0, 30.0
+BROKEN_STALL_SECONDS, BROKEN_NOTICE_SECONDS = 15.0, 8.0
 #: Credentials that are handed in before others are settled, at least.
 SMALLEST_WINDOW = 60
 
@@ -46,12 +48,14 @@ class Run:
     site: ChaosSite
     intake: Intake
     schedule: Sequence[Planned]
+    broken: bool = False
     timeline: list[Happened] = field(default_factory=list)
     begun: float = field(default_factory=time.monotonic)
     _mined_at: float = 0.0
     _counts: dict[str, int] = field(default_factory=dict)
     _got_on_at: float = field(default_factory=time.monotonic)
     _progress: int = 0
+    _is_all_in: bool = False
 
     def until_idle(self) -> None:
         """Until all faults have come and nothing is under way. Raises `Breach` when it does not get on."""
@@ -72,6 +76,7 @@ class Run:
                 self._look()
             if handing_in.done():
                 handing_in.result()
+                self._is_all_in = not waiting
             time.sleep(POLL_SECONDS)
 
     def _look(self) -> None:
@@ -89,8 +94,17 @@ class Run:
         if counts != before or progress != self._progress:
             self._got_on_at = now
         self._progress = progress
-        if now - self._got_on_at > STALL_SECONDS and not self._is_idle():
-            raise Breach(f"nothing got on for {STALL_SECONDS:g} s: {self._counts}")
+        self._look_for_a_stall(now - self._got_on_at)
+
+    def _look_for_a_stall(self, seconds: float) -> None:
+        """Nothing has got on for so long."""
+        stall, notice = STALL_SECONDS, NOTICE_SECONDS
+        if self.broken:
+            stall, notice = BROKEN_STALL_SECONDS, BROKEN_NOTICE_SECONDS
+        if seconds > notice and self._is_all_in and self._is_settled() and not self._blocks_are_there():
+            raise Breach(f"all is settled, and for {notice:g} s some of it has been in no block of the chain")
+        if seconds > stall:
+            raise Breach(f"nothing got on for {stall:g} s: {self._counts}")
 
     def _read_counts(self) -> dict[str, int] | None:
         try:
@@ -99,18 +113,24 @@ class Run:
             return None
 
     def _is_idle(self) -> bool:
-        """Nothing is pending, no reorg is unnoticed, and nothing that failed goes out once more by itself."""
+        """Nothing is under way, and no reorg is unnoticed."""
+        return self._is_settled() and self._blocks_are_there()
+
+    def _is_settled(self) -> bool:
+        """Nothing is pending, and nothing that failed goes out once more by itself."""
         counts = self._read_counts()
         if counts is None or sum(counts[name] for name in ("waiting", "active", "delayed")):
             return False
         again = DeadLetter.select().where(DeadLetter.resolved_at.is_null(), DeadLetter.replayable)
-        return not again.exists() and self._blocks_are_there()
+        return not again.exists()
 
     def _blocks_are_there(self) -> bool:
         """Whether what is confirmed is in blocks of the chain: a sweep may not have seen a reorg yet."""
         places = Batch.select(Batch.block_number, Batch.block_hash).where(Batch.state == BatchState.CONFIRMED)
         return all(
-            (self.site.anvil.rpc("eth_getBlockByNumber", hex(number), False) or {}).get("hash") == block_hash
+            number is not None
+            and (self.site.anvil.rpc("eth_getBlockByNumber", hex(number), False) or {}).get("hash")
+            == block_hash
             for number, block_hash in places.distinct().tuples()
         )
 

@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 
 import pytest
 
-from tests.chaos.__main__ import main
+from tests.chaos.__main__ import LARGEST_SEED, main
 from tests.chaos.faults import FAULTS
 from tests.chaos.schedule import plan
 
+pytestmark = pytest.mark.timeout(300)
 
-def small_runs(full_size: bool) -> Iterator[tuple[int, int, int]]:
-    """Seeds, credentials and faults: one that is always the same, at full size one by chance too."""
-    yield 7, 150, 6
-    if full_size:
-        yield random.SystemRandom().randrange(10**6), 500, 28
+#: Credentials and faults, as many as CI has time for.
+CREDENTIALS, FAULTS_MADE = 100, 6
 
 
-def test_faults_at_random(capsys: pytest.CaptureFixture[str], full_size: bool) -> None:
+@pytest.mark.parametrize("by_chance", [False, True], ids=["fixed", "by chance"])
+def test_faults_at_random(by_chance: bool, capsys: pytest.CaptureFixture[str], full_size: bool) -> None:
     """Nothing is lost, nothing is anchored twice; a failure's output has the seed and the faults."""
-    for seed, credentials, faults in small_runs(full_size):
-        code = main([f"--seed={seed}", f"--credentials={credentials}", f"--faults={faults}"])
-        said = capsys.readouterr().out
-        assert code == 0, said
-        assert f"./run chaos --seed {seed} --credentials {credentials} --faults {faults}" in said
-        assert f"{credentials} accepted" in said
-        assert "0 twice, 0 never" in said
+    seed = random.SystemRandom().randrange(LARGEST_SEED) if by_chance else 7
+    more = 5 if full_size else 1
+    size = (CREDENTIALS * more, FAULTS_MADE * more)
+    code = main([f"--seed={seed}", f"--credentials={size[0]}", f"--faults={size[1]}"])
+    said = capsys.readouterr().out
+    assert code == 0, said
+    assert f"./run chaos --seed {seed} --credentials {size[0]} --faults {size[1]}" in said
+    assert f"{size[0]} accepted" in said
+    assert "0 twice, 0 never" in said
 
 
 def test_a_seed_is_a_schedule() -> None:
@@ -42,7 +42,9 @@ def test_a_seed_is_a_schedule() -> None:
     assert first[-1].at < 10_000
 
 
-@pytest.mark.parametrize("variable", ["DATABASE_URL", "REDIS_URL"])
+@pytest.mark.parametrize(
+    "variable", ["DATABASE_URL", "REDIS_URL", "REDIS_HOST", "BLOCKCHAIN_RPC_URL", "redis_url"]
+)
 def test_refuses_servers_of_others(
     variable: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -54,9 +56,22 @@ def test_refuses_servers_of_others(
     assert "hush" not in said
 
 
-def test_wrong_use_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    """Before a server is started."""
-    for wrong in (["--credentials", "0"], ["--faults", "-1"], ["--seed", "x"], ["--only", "an earthquake"]):
-        with pytest.raises(SystemExit, match="2"):
-            main(wrong)
-    assert "invalid choice" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "--credentials=0",
+        "--faults=-1",
+        "--seed=x",
+        "--seed=-1",
+        "--only=an earthquake",
+        "--broken=all",
+        "--x",
+    ],
+)
+def test_wrong_use_is_told(wrong: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """In one line, before a server is started."""
+    with pytest.raises(SystemExit, match="2"):
+        main([wrong])
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("chaos: ")
+    assert wrong.partition("=")[0] in line

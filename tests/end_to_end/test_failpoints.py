@@ -38,7 +38,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "names" in metafunc.fixturenames:
         full = metafunc.config.getoption("--full-size")
         runs = [(name, n) for name in NAMES for n in range(REPETITIONS)] if full else [(CI, 0)]
-        metafunc.parametrize("names", [name for name, _ in runs], ids=[f"{name}-{n}" for name, n in runs])
+        metafunc.parametrize("names", [name for name, _ in runs], ids=[f"{name}-{n:02}" for name, n in runs])
 
 
 class Recovery:

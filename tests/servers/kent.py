@@ -17,12 +17,13 @@ ARRIVAL_TIMEOUT_SECONDS = 10.0
 
 
 class Kent(Server):
-    """One kent. It keeps the last 100 items."""
+    """One kent. It keeps the last 100 items, or as many as ``keep`` says."""
 
     name: ClassVar[str] = "kent"
 
-    def __init__(self, directory: Path, *, port: int | None = None) -> None:
+    def __init__(self, directory: Path, *, port: int | None = None, keep: int = 100) -> None:
         super().__init__(directory.absolute())
+        self._keep = keep
         self.port = port or free_port()
 
     @property
@@ -69,8 +70,9 @@ class Kent(Server):
             connection.close()
 
     def _command(self) -> Sequence[str | Path]:
+        keeping = f"from kent import app; app.EventManager.MAX_EVENTS = {self._keep}"
         start = "import sys; from kent.cli_server import main; sys.argv[0] = 'kent-server'; main()"
-        return [sys.executable, "-c", start, "run", "--host=127.0.0.1", f"--port={self.port}"]
+        return [sys.executable, "-c", f"{keeping}; {start}", "run", "--host=127.0.0.1", f"--port={self.port}"]
 
     def _is_ready(self) -> bool:
         try:

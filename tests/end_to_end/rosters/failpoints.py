@@ -18,7 +18,8 @@ from typing import Any
 
 from pipeline.actors import *  # noqa: F403
 
-#: Before and after the call of which function: module, and name in it as the caller looks it up.
+#: Before and after the call of which function: module, and name in it as the caller looks it up; with a bar
+#: between, the first of these that is there: where many are done at once, the one of a single is not called.
 BOUNDARIES: dict[str, tuple[tuple[str, str], tuple[str, str]]] = {
     "verify": (("pipeline.verification", "check"),) * 2,
     "join": (("pipeline.ledger.verification", "join"),) * 2,
@@ -41,13 +42,19 @@ def place_of(name: str) -> tuple[Any, str]:
     """The module or class, and the name in it; raises `AttributeError` for what is not there any more."""
     when, _, boundary = name.partition("_")
     before, after = BOUNDARIES[boundary]
-    module, path = before if when == "before" else after
-    owner: Any = importlib.import_module(module)
-    *parents, attribute = path.split(".")
-    for parent in parents:
-        owner = getattr(owner, parent)
-    getattr(owner, attribute)
-    return owner, attribute
+    return named(*(before if when == "before" else after))
+
+
+def named(module: str, paths: str) -> tuple[Any, str]:
+    """Where the first of ``paths`` is that is in that module; raises `AttributeError` when none is."""
+    for path in paths.split("|"):
+        owner: Any = importlib.import_module(module)
+        *parents, attribute = path.split(".")
+        for parent in parents:
+            owner = getattr(owner, parent)
+        if hasattr(owner, attribute):
+            return owner, attribute
+    raise AttributeError(f"{module} has no {paths}")
 
 
 def dying(name: str, passing: int, markers: Path) -> Callable[[], None]:
