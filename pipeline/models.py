@@ -56,7 +56,12 @@ class Credential(Table):
 
 
 class State:
-    """The states of a write. `PENDING` are those on their way."""
+    """The states of a write. `PENDING` are those on their way.
+
+    From ``verified`` on it is its batch's state that says how far it is, so that what happens to a
+    thousand members is one row's change. ``written`` is what earlier versions called those of a
+    submitted batch: `IN_A_BATCH` has both.
+    """
 
     QUEUED = "queued"
     VERIFIED = "verified"
@@ -64,6 +69,7 @@ class State:
     CONFIRMED = "confirmed"
     FAILED = "failed"
     PENDING = (QUEUED, VERIFIED, WRITTEN)
+    IN_A_BATCH = (VERIFIED, WRITTEN)
 
 
 class BatchState:

@@ -128,10 +128,16 @@ def _document(write: Any, *, hold: Hold, proof: Proof) -> dict[str, Any]:
         "reason": reason_of(write, status, hold),
         "attempts": write.attempts,
         "queued_at": iso(write.queued_at),
-        "updated_at": iso(write.updated_at),
+        "updated_at": iso(_updated_at(write)),
         "result": _result(write, proof) if status == "completed" else None,
         "error": _error(write) if status == "failed" else None,
     }
+
+
+def _updated_at(write: Any) -> float:
+    """When it last took a step; while it is in a batch, the batch's steps are its own."""
+    submitted_at = write.batch.submitted_at if write.batch is not None else None
+    return float(max(write.updated_at, submitted_at or 0.0))
 
 
 def hold_reason() -> str | None:

@@ -87,7 +87,7 @@ KINDS = {
     "single": Kind(0.10, "confirmed", batch_state="confirmed", days_ago=45, size=1),
     "completed": Kind(0.25, "confirmed", batch_state="confirmed", days_ago=40),
     "failed": Kind(0.03, "failed", attempts=3, days_ago=2),
-    "written": Kind(0.02, "written", batch_state="submitted"),
+    "written": Kind(0.02, "verified", batch_state="submitted"),
     "verified": Kind(0.03, "verified", batch_state="full"),
     "single-verified": Kind(0.01, "verified", batch_state="full", size=1),
     "delayed": Kind(0.02, "queued", delayed=True),

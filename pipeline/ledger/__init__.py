@@ -4,7 +4,7 @@
 * `verification`   queued → verified, and into an open batch
 * `batches`        which batch is next; an attempt at it fails, or it is submitted
 * `transactions`   what was signed, what the node said of it, where it was mined
-* `confirmation`   written → confirmed
+* `confirmation`   verified → confirmed
 * `dead_letters`   any state → failed, and back by a replay
 * `recovery`       rows whose message is gone
 * `retention`      what a purge takes away

@@ -260,7 +260,7 @@ def _plant(roots: Mapping[int, str | None]) -> list[_Planted]:
     another 3 ms of work.
     """
     members = Write.select(Write.batch, Write.leaf).where(
-        among(Write.batch, [*roots]), Write.state == State.VERIFIED
+        among(Write.batch, [*roots]), Write.state.in_(State.IN_A_BATCH)
     )
     leaves: dict[int, list[bytes]] = {batch_id: [] for batch_id in roots}
     for batch_id, leaf in rows(members) if roots else ():
@@ -279,14 +279,13 @@ def _plant(roots: Mapping[int, str | None]) -> list[_Planted]:
 
 
 def _close(planted: Sequence[_Planted], own: Mapping[Any, Sequence[Any]], **common: Any) -> None:
-    """They are submitted, or what ``common`` says; verified → written for all members."""
+    """They are submitted, or what ``common`` says, and so are all members."""
     now = time.time()
     closed = {"state": BatchState.SUBMITTED, "submitted_at": now, "reason": None, "retrying": False}
     ids = [one.batch_id for one in planted]
     roots = {Batch.merkle_root: ["0x" + one.root.hex() for one in planted]}
     update_each(Batch, ids, {**roots, **own}, common={**closed, **common})
     if ids:
-        Write.update(state=State.WRITTEN, due_at=None, updated_at=now).where(
-            among(Write.batch, ids), Write.state == State.VERIFIED
-        ).execute()
+        # The members stay as they are, but for those that have waited for a retry.
+        Write.update(due_at=None).where(among(Write.batch, ids), Write.due_at.is_null(False)).execute()
         tallies.batches_written([one.size for one in planted])

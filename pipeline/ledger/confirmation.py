@@ -1,4 +1,4 @@
-"""written → confirmed, for all members of a settled batch and in their credentials' rows."""
+"""verified → confirmed, for all members of a settled batch and in their credentials' rows."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def confirm_many(batch_ids: Sequence[int]) -> list[ConfirmedWrite]:
     now = time.time()
     written = plain_rows(
         Write.update(state=State.CONFIRMED, updated_at=now, finished_at=now, due_at=None)
-        .where(among(Write.batch, [*batches]), Write.state == State.WRITTEN)
+        .where(among(Write.batch, [*batches]), Write.state.in_(State.IN_A_BATCH))
         .returning(
             Write.batch,
             Write.id,

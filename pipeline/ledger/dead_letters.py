@@ -50,7 +50,7 @@ def bury(
     write_ids: Sequence[int],
     error: PipelineError,
     *,
-    state: str,
+    state: str | tuple[str, ...],
     stage: str,
     batch_id: int | None = None,
 ) -> str | None:
@@ -71,7 +71,7 @@ def bury(
 
 
 def _fail(
-    write_ids: Sequence[int], error: PipelineError, state: str, stage: str
+    write_ids: Sequence[int], error: PipelineError, state: str | tuple[str, ...], stage: str
 ) -> list[tuple[int, str, str, int]]:
     """``state`` → failed; id, credential, job and attempts of those that this call has moved.
 
@@ -91,7 +91,7 @@ def _fail(
             error_stage=stage,
             error_permanent=error.permanent,
         )
-        .where(Write.id.in_(write_ids), Write.state == state)
+        .where(Write.id.in_(write_ids), Write.state.in_([state] if isinstance(state, str) else state))
         .returning(Write.id, Write.credential_id, Write.job_id, Write.attempts)
     )
 

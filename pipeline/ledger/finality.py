@@ -81,7 +81,7 @@ def unconfirm(place: Place) -> list[str] | None:
         confirmed_at=None,
         final_at=None,
     ).where(Batch.id == batch_id).execute()
-    moved = _members_to_written(batch_id)
+    moved = _members_to_verified(batch_id)
     journal.note(
         journal.UNCONFIRMED,
         batch_id=batch_id,
@@ -117,14 +117,14 @@ def _reopen(batch_id: int) -> bool:
     return bool(reopened.execute())
 
 
-def _members_to_written(batch_id: int) -> list[tuple[str, str]]:
+def _members_to_verified(batch_id: int) -> list[tuple[str, str]]:
     """Job and credential of those that are pending again."""
     other = Write.alias()
     newer = other.select(other.id).where(
         other.credential_id == Write.credential_id, other.state.in_(State.PENDING)
     )
     moved = rows(
-        Write.update(state=State.WRITTEN, finished_at=None, purged_at=None, updated_at=time.time())
+        Write.update(state=State.VERIFIED, finished_at=None, purged_at=None, updated_at=time.time())
         .where(
             Write.batch == batch_id,
             Write.state == State.CONFIRMED,

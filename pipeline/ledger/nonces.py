@@ -344,7 +344,7 @@ def write_again(batch_id: int, *, reason: str) -> bool:
         confirmations=0,
     ).where(Batch.id == batch_id).execute()
     Write.update(state=State.VERIFIED, updated_at=now).where(
-        Write.batch == batch_id, Write.state == State.WRITTEN
+        Write.batch == batch_id, Write.state.in_(State.IN_A_BATCH)
     ).execute()
     journal.note(journal.WRITTEN_AGAIN, batch_id=batch_id, detail=reason)
     steps.tell("unwritten", batch_id, reason=reason)

@@ -265,9 +265,9 @@ def revert(transaction_id: int, error: TransactionReverted) -> str | None:
         return None
     record_reverted(transaction_id)
     members = _members(row.batch_id)
-    return dead_letters.bury(members, error, state=State.WRITTEN, stage="settle", batch_id=row.batch_id)
+    return dead_letters.bury(members, error, state=State.IN_A_BATCH, stage="settle", batch_id=row.batch_id)
 
 
 def _members(batch_id: int) -> Sequence[int]:
-    query = Write.select(Write.id).where(Write.batch == batch_id, Write.state == State.WRITTEN)
+    query = Write.select(Write.id).where(Write.batch == batch_id, Write.state.in_(State.IN_A_BATCH))
     return [row[0] for row in rows(query)]

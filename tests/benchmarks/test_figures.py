@@ -160,7 +160,7 @@ def test_what_became_of_credentials_is_asked_of_the_chain(
 
         assert found(5) == (0, 0, 0)
         assert found(6) == (1, 0, 0)
-        Write.update(state=State.WRITTEN).where(Write.credential_id == "c0").execute()
+        Write.update(state=State.VERIFIED).where(Write.credential_id == "c0").execute()
         assert found(5) == (1, 0, 0)
         Write.update(state=State.CONFIRMED).where(Write.credential_id == "c0").execute()
         anchored_root(chain)

@@ -75,7 +75,7 @@ DAMAGE: dict[str, list[str]] = {
         f"UPDATE batches SET transaction_hash = '0x' || repeat('ab', 32) WHERE id = {FIRST_BATCH}",
         f"UPDATE writes SET batch_id = {FIRST_BATCH} WHERE id = {LAST_WRITE}",
         f"UPDATE writes SET leaf = salt WHERE id = {FIRST_WRITE}",
-        f"UPDATE writes SET state = 'written' WHERE id = {FIRST_WRITE}",
+        f"UPDATE writes SET state = 'verified' WHERE id = {FIRST_WRITE}",
         # A nonce that is missing, one that is not used up, and one that was used twice.
         "DELETE FROM transactions WHERE nonce = (SELECT min(nonce) + 1 FROM transactions)",
         "UPDATE transactions SET nonce = nonce + 1 WHERE nonce = (SELECT max(nonce) FROM transactions)",

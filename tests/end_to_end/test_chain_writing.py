@@ -12,7 +12,7 @@ import redis
 
 from pipeline.embedded.workers import Workers
 from pipeline.ledger import control
-from pipeline.models import Batch, State, Transaction, Write
+from pipeline.models import Batch, BatchState, State, Transaction, Write
 from tests.issuer import chain_variables, completed, queue_documents
 from tests.servers.anvil import Anvil
 from tests.servers.fault_proxy import FaultProxy
@@ -163,4 +163,4 @@ def test_what_redis_forgets_while_the_node_is_away(
 
 def writes_with_a_transaction() -> list[Write]:
     """Writes whose batch has been signed."""
-    return list(Write.select(Write.id).where(Write.state.in_((State.WRITTEN, State.CONFIRMED))))
+    return list(Write.select(Write.id).join(Batch).where(Batch.state.not_in(BatchState.WAITING)))

@@ -210,7 +210,9 @@ def test_from_the_stored_intent_on_nothing_fails(ledger: str) -> None:
     batches.begin_attempt(batch_id)
     assert batches.submit_mock(batch_id)
     assert fail_batch(batch_id, TransactionReverted("status 0")) == FailedAttempt(None, None)
-    assert Write.get_by_id(write_id).state == State.WRITTEN
+    assert Write.get_by_id(write_id).state == State.VERIFIED
+    assert Batch.get_by_id(batch_id).state == BatchState.SETTLED
+    assert seen(write_id) == ("active", 1)
 
 
 def test_backoff_has_jitter(ledger: str) -> None:

@@ -39,7 +39,7 @@ def test_there_and_back(ledger: str) -> None:
     assert finality.unconfirm(place_of(rows)) == [write.credential_id]
     assert finality.unconfirm(place_of(rows)) is None
     write = Write.get_by_id(rows.write_id)
-    assert (write.state, write.finished_at, write.attempts) == (State.WRITTEN, None, 1)
+    assert (write.state, write.finished_at, write.attempts) == (State.VERIFIED, None, 1)
     batch = Batch.get_by_id(rows.batch_id)
     assert (batch.state, batch.block_number, batch.confirmations) == (BatchState.SUBMITTED, None, 0)
     assert transaction_of(rows).state == TransactionState.SENT

@@ -35,7 +35,7 @@ def test_intents_are_stored_in_the_order_asked_for(ledger: str) -> None:
             "0x" + sign(root, row.nonce).raw.hex(),
         )
         assert (batch.state, batch.transaction_hash) == (BatchState.SUBMITTED, row.hash)
-        assert Write.get(Write.batch == batch.id).state == State.WRITTEN
+        assert Write.get(Write.batch == batch.id).state == State.VERIFIED
     assert Signer.get().next_nonce == 3
     left = Batch.select().where(Batch.id.in_([ids[1], ids[2]]))
     assert {batch.merkle_root for batch in left} == {None}

@@ -150,7 +150,7 @@ def test_mined_and_unmined(ledger: str) -> None:
 def test_the_way_of_a_write(ledger: str) -> None:
     """Its state after each stage, and the credential's word of it."""
     rows = settled()
-    assert Write.get_by_id(rows.write_id).state == State.WRITTEN
+    assert Write.get_by_id(rows.write_id).state == State.VERIFIED
     [done] = confirmation.confirm(rows.batch_id)
     write = Write.get_by_id(rows.write_id)
     assert (write.state, write.attempts, done.job_id) == (State.CONFIRMED, 1, write.job_id)

@@ -17,7 +17,7 @@ from pipeline.errors import NodeUnreachable
 from pipeline.ledger import batches, chains, nonces, transactions
 from pipeline.ledger import incidents as ledger
 from pipeline.ledger.batches import Account
-from pipeline.models import Batch, Incident, State, Transaction, TransactionState, Write
+from pipeline.models import Batch, BatchState, Incident, State, Transaction, TransactionState, Write
 from pipeline.settings import Settings, get_settings
 from pipeline.settlement import outcomes, settle, sweep
 from tests.issuer import chain_variables, queue_documents
@@ -104,7 +104,7 @@ def test_a_node_that_lags_makes_nothing_dropped(
     for _ in range(6):
         settle_and_complete()
         assert confirmed() == 3
-    assert states <= {State.WRITTEN, State.CONFIRMED}
+    assert states <= {State.VERIFIED, State.CONFIRMED}
     assert Transaction.select().where(Transaction.lost_at.is_null(False)).count() == 0
     assert_truthful(anvil, chain_settings())
 
@@ -306,7 +306,7 @@ def test_a_revert_is_final_before_anything_fails(
     for _ in range(5):
         anvil.mine()
         settle()
-        assert Write.get().state == State.WRITTEN
+        assert Write.get().batch.state == BatchState.SUBMITTED
     anvil.mine()
     settle()
     write_ = Write.get()

@@ -347,7 +347,7 @@ def test_a_reorg_reads_its_batch_alone(filled: Made, milliseconds: Callable[...,
     batch = Write.get(Write.credential_id == "verified-1").batch
     place = finality.Place(batch.id, batch.block_number, batch.block_hash)
     assert milliseconds(lambda _: finality.unconfirm(place), 1) <= REORG_MS
-    assert Write.select().where(Write.batch == batch.id, Write.state == State.WRITTEN).count() == 1000
+    assert Write.select().where(Write.batch == batch.id, Write.state == State.VERIFIED).count() == 1000
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)

@@ -230,7 +230,7 @@ def test_a_bad_one_fails_alone(proxy: FaultProxy, anvil: Anvil) -> None:
     assert (left.state, left.attempts) == (State.VERIFIED, 1)
     assert left.due_at > time.time()
     others = Write.select().where(Write.credential_id != "c2")
-    assert {(row.state, row.due_at) for row in others} == {(State.WRITTEN, None)}
+    assert {(row.batch.state, row.due_at) for row in others} == {(BatchState.SUBMITTED, None)}
     nonces = [row.nonce for row in Transaction.select().order_by(Transaction.nonce)]
     assert nonces == list(range(nonces[0], nonces[0] + 4))
 
