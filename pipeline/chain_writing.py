@@ -72,7 +72,7 @@ def _settled_some() -> bool:
 def _sweep() -> bool:
     """Whether a sweep was made; the next one has more luck with the node."""
     try:
-        return settlement.settle()
+        return settlement.settle(by_writer=True)
     except ChainError as exc:
         logger.warning("settle failed: %s", exc.message)
         return True

@@ -31,8 +31,11 @@ IDLE_LOOK_SECONDS = 15.0
 _last_look = 0.0
 
 
-def settle() -> bool:
-    """One sweep, or False while another process has one under way; next to nothing when nothing waits."""
+def settle(*, by_writer: bool = False) -> bool:
+    """One sweep, or False while another process has one under way; next to nothing when nothing waits.
+
+    ``by_writer``: who calls it writes what is ready itself, and needs no message for it.
+    """
     settings = get_settings()
     if settings.blockchain_mock_enabled or settings.blockchain_chain_id is None:
         control.note_time(control.LAST_SETTLE)
@@ -40,15 +43,17 @@ def settle() -> bool:
     with held("settle", seconds=LEASE_SECONDS) as mine:
         if mine:
             try:
-                _told(settings.blockchain_chain_id)
+                asked = _told(settings.blockchain_chain_id)
+                if asked and not by_writer and is_any_ready():
+                    messages.write("normal")
                 control.note_time(control.LAST_SETTLE)
             finally:
                 incidents.alert()  # last of all: Sentry may take its time
     return mine
 
 
-def _told(chain_id: int) -> None:
-    """A sweep; that it can not be made for long is told of."""
+def _told(chain_id: int) -> bool:
+    """A sweep, and whether a node was asked; that it can not be made for long is told of."""
     try:
         asked = _sweep(chain_id)
     except ChainError as exc:
@@ -57,6 +62,7 @@ def _told(chain_id: int) -> None:
         raise
     if asked and ledger.subjects_of(NodeUnreachable.__name__):
         ledger.end(NodeUnreachable.__name__, str(chain_id))
+    return asked
 
 
 def _sweep(chain_id: int) -> bool:
@@ -77,9 +83,6 @@ def _sweep(chain_id: int) -> bool:
     if known is not None:
         with recorder.timed(catalogue.STAGE_DURATION, stage="settle"):
             _look(chain_id, known, watched)
-    if is_any_ready():
-        messages.write("normal")
-    if known is not None:
         funds.look(chain)
     return True
 
