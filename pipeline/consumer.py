@@ -28,7 +28,7 @@ from redis import RedisError
 from pipeline.database import close_connection
 from pipeline.malformed import LOOK_AGAIN_SECONDS, refuse
 from pipeline.merging import MOST, MergedMessage, can_be_merged, redis_ids
-from pipeline.queues import acks_key, messages_key
+from pipeline.queues import URGENT, acks_key, messages_key
 from pipeline.redis_broker import DelayingRedisBroker, Due
 
 logger = logging.getLogger(__name__)
@@ -42,6 +42,11 @@ FETCH_SECONDS = 60.0
 #: Messages are fetched together when there is room for a quarter of the prefetch, or after so many
 #: seconds with room for less: meanwhile a thread may have nothing to do.
 ENOUGH_ROOM, ROOM_SECONDS = 0.25, 0.01
+
+#: Seconds from one fetch that found something to the next in a list that was empty: the first of these, and
+#: twice as many each time that a message came sooner, up to the second. One that comes alone is fetched at
+#: once; where many follow each other, batches get larger. What is urgent does not wait.
+GATHER_SECONDS = 0.01, 0.08
 
 
 class Consumer(_RedisConsumer):
@@ -64,6 +69,8 @@ class Consumer(_RedisConsumer):
         #: For how much room it waits: whoever makes that rings.
         self._room_wanted = 0
         self._fetch_at: float = 0.0
+        self._found_at = -math.inf
+        self._gather_seconds = GATHER_SECONDS[0]
         self._due_ms: float = math.inf
         #: Redis ids of what is to be taken out, and why, until SQL has it.
         self._refused: dict[bytes, str] = {}
@@ -139,6 +146,13 @@ class Consumer(_RedisConsumer):
             self._room_wanted = 0
         return room
 
+    def _gather(self) -> None:
+        """Let more come, if the last one has come a moment ago."""
+        seconds, (shortest, longest) = self._gather_seconds, GATHER_SECONDS
+        wait_seconds = self._found_at + seconds - time.monotonic()
+        self._gather_seconds = min(2 * seconds, longest) if wait_seconds > 0 else shortest
+        time.sleep(max(0.0, wait_seconds))
+
     def _has_reason(self, heard: int) -> bool:
         """Whether there may be something to fetch."""
         return heard != self._heard or self._seconds_to_due() <= 0 or time.monotonic() >= self._fetch_at
@@ -155,6 +169,8 @@ class Consumer(_RedisConsumer):
         if not self._has_resumed:
             self._give_back_what_nobody_has()
             self._has_resumed = True
+        if self._heard is not None and self.queue_name != URGENT:
+            self._gather()
         wanted = self._await_room()
         if wanted <= 0:
             return []
@@ -163,6 +179,8 @@ class Consumer(_RedisConsumer):
         bodies = self.broker.do_fetch(self.queue_name, wanted) if self._may_hold(wanted) else []
         self._heard = heard if len(bodies) < wanted else None
         self._fetch_at = time.monotonic() + FETCH_SECONDS
+        if bodies:
+            self._found_at = time.monotonic()
         if None in bodies:
             self._forget_ids_without_body()
         return [body for body in bodies if body is not None]

@@ -17,7 +17,7 @@ from pipeline import redis_broker
 from pipeline.actors import broker, hash_verify_many
 from pipeline.bell import AWAY_SECONDS, Bell, Rings, channel_of
 from pipeline.broker import PipelineBroker
-from pipeline.consumer import Consumer
+from pipeline.consumer import GATHER_SECONDS, Consumer
 from pipeline.embedded.valkey import ValkeyServer
 from pipeline.queues import HEARTBEATS_KEY, acks_key, messages_key
 from pipeline.redis_broker import LOOK_SECONDS, delays_key, list_key
@@ -144,6 +144,16 @@ def test_many_at_once_are_fetched_by_one_ring(
         send(number)
     assert published(connection) == before + 1
     assert [number_of(next_of(mine, seconds=10)) for _ in range(5)] == [0, 1, 2, 3, 4]
+
+
+def test_what_follows_closely_is_fetched_together(only_rings: Callable[[str], Consumer]) -> None:
+    """The first comes at once; the next lets others come, so that batches get larger."""
+    mine = only_rings(QUEUE)
+    begin = time.monotonic()
+    for number in range(2):
+        send(number)
+        assert number_of(next_of(mine, seconds=10)) == number
+    assert time.monotonic() - begin >= GATHER_SECONDS[0]
 
 
 def published(connection: redis.Redis) -> int:
