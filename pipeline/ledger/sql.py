@@ -56,7 +56,7 @@ def lock_credentials(ids: Sequence[str]) -> set[str]:
     """Lock the rows of ``ids`` in one order; returns those that exist."""
     found: set[str] = set()
     for part in chunks(sorted(set(ids))):
-        query = Credential.select(Credential.id).where(Credential.id.in_(part)).order_by(Credential.id)
+        query = Credential.select(Credential.id).where(among(Credential.id, part)).order_by(Credential.id)
         found.update(row[0] for row in locked(query).tuples())
     return found
 
