@@ -19,6 +19,7 @@ import peewee as pw
 from pipeline.database import database, is_sqlite, retrying
 from pipeline.intake import WriteRequest
 from pipeline.ledger.metadata import PENDING, SQLITE_OBJECT
+from pipeline.ledger.sql import LINE
 from pipeline.merkle import leaf_hash
 from pipeline.models import utc_now
 
@@ -33,9 +34,6 @@ MANY = "SELECT queue_fresh_writes(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
 
 #: Hex digits whose first two bits are 10, by those of any.
 VARIANT = {f"{digit:x}": f"{digit & 3 | 8:x}" for digit in range(16)}
-
-#: What is in one line each, as no checked text has a line end.
-LINE = "\n"
 
 #: How many of some credentials there are, and whether one of them has a write.
 SQLITE_FOUND = """

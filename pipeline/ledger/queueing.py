@@ -20,7 +20,7 @@ from pipeline.database import transaction
 from pipeline.errors import ConflictingWrite, PipelineError, UnknownCredential
 from pipeline.intake import WriteRequest
 from pipeline.ledger import dead_letters, fresh, metadata
-from pipeline.ledger.sql import chunks, lock_credentials, rows
+from pipeline.ledger.sql import among, chunks, lock_credentials, rows
 from pipeline.models import Batch, BatchState, State, Write
 
 #: A request, and the id of its job if it becomes one.
@@ -171,7 +171,7 @@ def _earlier_writes(credential_ids: Sequence[str]) -> defaultdict[str, list[Writ
         # Without a leaf it is what is left of a message that could never become a write; one that has
         # failed and was erased has no salt to go out with: the same again is a new job.
         .where(
-            Write.credential_id.in_(list(set(credential_ids))),
+            among(Write.credential_id, list(set(credential_ids))),
             Write.leaf.is_null(False),
             (Write.state != State.FAILED) | Write.salt.is_null(False),
         )
@@ -265,7 +265,7 @@ def _make_current(write_ids: Sequence[int]) -> None:
 
 
 def _ids_of(job_ids: Sequence[str]) -> dict[str, int]:
-    return dict(rows(Write.select(Write.job_id, Write.id).where(Write.job_id.in_(job_ids))))
+    return dict(rows(Write.select(Write.job_id, Write.id).where(among(Write.job_id, job_ids))))
 
 
 def find(job_id: str) -> int | None:

@@ -16,6 +16,10 @@ T = TypeVar("T")
 #: Rows for which one statement is made: below SQLite's limit of bound values.
 CHUNK = 500
 
+#: What ends each of many texts that go to PostgreSQL as one, where none of them can have it: to make an
+#: array of them takes psycopg longer than all else.
+LINE = "\n"
+
 
 def chunks(items: Sequence[T], size: int = CHUNK) -> Iterator[Sequence[T]]:
     """``items`` in slices of at most ``size``."""
