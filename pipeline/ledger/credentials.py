@@ -34,11 +34,9 @@ FROM unnest(string_to_array(%s, E'\\n'), string_to_array(%s, E'\\n'), string_to_
     + f"{POSTGRESQL_OBJECT} || EXCLUDED.metadata::jsonb"
 )
 
-SQLITE_UPSERT = (
-    "INSERT INTO credentials (COLUMNS) VALUES (?, ?, ?, ?, ?, ?, ?)".replace("COLUMNS", COLUMNS)
-    + ON_CONFLICT
-    + "EXCLUDED.metadata"
-)
+SQLITE_UPSERT = """
+INSERT INTO credentials (COLUMNS) VALUES (?, ?, ?, ?, ?, ?, ?) ON_CONFLICT EXCLUDED.metadata
+""".replace("COLUMNS", COLUMNS).replace("ON_CONFLICT", ON_CONFLICT)
 
 
 @transaction
