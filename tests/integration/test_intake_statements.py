@@ -154,10 +154,13 @@ def test_job_ids_are_random_uuids() -> None:
 
 
 def unknown() -> None:
-    """The credential is not there: refused, and the one beside it too."""
-    with pytest.raises(UnknownCredential, match="'nobody'"):
-        queueing.queue([WriteRequest.of("c0", HASH), WriteRequest.of("nobody", HASH)])
+    """The credential is not there: refused, and the fresh one beside it too."""
+    Credential.insert(id="c9", metadata="{}").execute()
+    for asked in (["nobody"], ["c9", "nobody"]):
+        with pytest.raises(UnknownCredential, match="'nobody'"):
+            queueing.queue([WriteRequest.of(name, HASH) for name in asked])
     assert Write.select().count() == 1
+    assert metadata_of("c9") == {}
 
 
 def pending() -> None:
