@@ -1,9 +1,10 @@
 """IPFS CIDs: text that parses, and the digest in it. Nothing is ever fetched.
 
 ``py-multiformats-cid`` knows versions, codecs and hashes: 7 µs for a CID in bytes, where
-``multiformats`` takes 230 µs and pulls five packages. Two things it does not do are done here:
-it takes text that is not the CID's own spelling (a line end after it, loose bits in its last
-letter), and its base32, in which nearly every CIDv1 is written, takes 80 µs.
+``multiformats`` takes 230 µs and pulls five packages. It takes text that is not the CID's own
+spelling (a line end after it, loose bits in its last letter): that is looked at here. So are the two
+in which nearly every CID is written, without it: a CIDv0 in 1 µs and not in 25, a CIDv1 of a SHA-256
+in base32 in 2 µs and not in 20. Bulk intake has 35 µs for a credential in all.
 """
 
 from __future__ import annotations
@@ -21,11 +22,21 @@ from pipeline.errors import InvalidCid
 MAX_CID_LENGTH = 160
 
 _V0 = re.compile("Qm[1-9A-HJ-NP-Za-km-z]{44}")
+#: The multihashes of the lowest and the highest SHA-256. Base58 keeps the order of numbers.
+_V0_FIRST = "QmNLei78zWmzUdbeRB3CiUfAizWUrbeeZh5K1rhAQKCh51"
+_V0_LAST = "QmfZy5bvk7a3DQAjCbGNtmrPXWkyVvPrdnZMyBZ5q5ieKG"
 #: base16, base32, base32hex (both also padded), base36, base58btc, base58flickr, base64 (also
 #: url, padded): https://github.com/multiformats/multibase. The first letter tells which.
 _V1 = re.compile("[fFbBcCvVtTkKzZmMuU][A-Za-z0-9+/=_-]+")
 
 _SHA2_256 = 0x12
+
+#: A CIDv1 of a one-byte codec and a SHA-256 has 36 bytes: in base32 two bits are left over.
+_V1_SHA2_256 = re.compile("b[a-z2-7]{58}")
+_V1_BYTES, _LOOSE_BITS = 36, 2
+_RAW, _DAG_PB = (bytes([1, codec, _SHA2_256, 32]) for codec in (0x55, 0x70))
+#: From the letters of RFC 4648 to those of `int`.
+_BASE32_DIGITS = str.maketrans("abcdefghijklmnopqrstuvwxyz234567", "0123456789abcdefghijklmnopqrstuv")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +54,7 @@ def parse_cid(text: object) -> Cid:
     if len(text) > MAX_CID_LENGTH:
         shown = text[:40] + "…"
         raise InvalidCid(f"IPFS CID {shown!r}: has {len(text)} characters, {MAX_CID_LENGTH} are allowed")
-    if _V0.fullmatch(text):
-        encoded: str | bytes | None = text
-    else:
-        encoded = _bytes_of_v1(text) if _V1.fullmatch(text) else None
-    cid = _parsed(text, encoded) if encoded else None
+    cid = _usual(text) or _any(text)
     if cid is None:
         raise InvalidCid(f"IPFS CID {text!r}: is neither a CIDv0 (Qm…, 46 characters) nor a CIDv1")
     return cid
@@ -65,6 +72,25 @@ def sha256_digest_of_raw(text: str) -> str | None:
     ``dag-pb`` CID hashes a tree that IPFS builds of them. Raises `InvalidCid`.
     """
     return parse_cid(text).raw_sha256
+
+
+def _usual(text: str) -> Cid | None:
+    """A CIDv0, or one in base32 of a SHA-256 and the codec raw or dag-pb; None for any other."""
+    if _V0.fullmatch(text):
+        return Cid(text, None) if _V0_FIRST <= text <= _V0_LAST else None
+    if not _V1_SHA2_256.fullmatch(text):
+        return None
+    number, loose = divmod(int(text[1:].translate(_BASE32_DIGITS), 32), 1 << _LOOSE_BITS)
+    data = number.to_bytes(_V1_BYTES)
+    if loose or data[:4] not in (_RAW, _DAG_PB):
+        return None
+    return Cid(text, data[4:].hex() if data[:4] == _RAW else None)
+
+
+def _any(text: str) -> Cid | None:
+    """A CIDv1, by the library; None for what is none."""
+    encoded = _bytes_of_v1(text) if _V1.fullmatch(text) else None
+    return _parsed(text, encoded) if encoded else None
 
 
 def _bytes_of_v1(text: str) -> bytes | None:
@@ -92,7 +118,7 @@ def _base32(text: str) -> bytes | None:
     return decoded if own_spelling and decoded[:1] == b"\1" else None
 
 
-def _parsed(text: str, encoded: str | bytes) -> Cid | None:
+def _parsed(text: str, encoded: bytes) -> Cid | None:
     make_cid, multihash = _library()
     try:
         cid = make_cid(encoded)

@@ -92,12 +92,18 @@ def document_hash(document: object) -> str:
     return hashlib.sha256(canonical(document)).hexdigest()
 
 
+def checked_hash(document: object) -> str:
+    """`document_hash` of a document that `check_document` or a reader here has passed.
+
+    In a fifth of the time for most: json's encoder, in C, writes their RFC 8785 form.
+    """
+    return hashlib.sha256(plain_json.form(document) or canonical(document)).hexdigest()
+
+
 def hash_of_text(text: str) -> str:
     """`document_hash` of `load_document`, whose errors it raises: quickly, for the common document."""
-    form = plain_json.canonical_text(text) if len(text) <= MAX_PLAIN else None
-    if form is None:
-        return document_hash(load_document(text))
-    return hashlib.sha256(form.encode()).hexdigest()
+    document = plain_json.read(text) if len(text) <= MAX_PLAIN else None
+    return checked_hash(load_document(text) if document is None else document)
 
 
 def _check(document: object) -> None:

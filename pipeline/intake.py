@@ -8,11 +8,10 @@ document they never name a value.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import partial
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal
 
 from pipeline import hashing, strict_json
 from pipeline.cid import parse_cid
@@ -27,7 +26,6 @@ from pipeline.errors import (
 from pipeline.strict_json import JsonFault
 
 Priority = Literal["urgent", "normal"]
-Checked = TypeVar("Checked")
 
 #: In characters.
 MAX_CREDENTIAL_ID_LENGTH = 255
@@ -99,20 +97,23 @@ class WriteRequest:
         Raises as `of` does, with ``items[position]`` before the message, and `InvalidInput` for
         another shape or an unknown key. An item's own priority goes before ``priority``.
         """
-        return _at(f"items[{position}]", partial(cls._from_item, item, priority, cid_digest_check))
+        try:
+            return cls._from_item(item, priority, cid_digest_check)
+        except InvalidInput as exc:
+            raise _at(position, exc) from None
 
     @classmethod
     def _from_item(cls, item: object, priority: object, cid_digest_check: bool) -> WriteRequest:
+        if isinstance(item, tuple | list) and 2 <= len(item) <= len(_WRITE_FIELDS):
+            own = item[3] if len(item) > 3 else priority
+            return cls.of(*item[:3], priority=own, cid_digest_check=cid_digest_check)
         if isinstance(item, Mapping):
             parts = _known_fields(item, _WRITE_FIELDS, required=("credential_id", "data_hash"))
-        elif isinstance(item, tuple | list) and 2 <= len(item) <= len(_WRITE_FIELDS):
-            parts = dict(zip(_WRITE_FIELDS, item, strict=False))
-        else:
-            raise InvalidInput(
-                f"{_shown(item)}: must be a mapping, or a tuple of 2 to {len(_WRITE_FIELDS)}: "
-                + ", ".join(_WRITE_FIELDS)
-            )
-        return cls.of(**{"priority": priority, **parts}, cid_digest_check=cid_digest_check)
+            return cls.of(**{"priority": priority, **parts}, cid_digest_check=cid_digest_check)
+        raise InvalidInput(
+            f"{_shown(item)}: must be a mapping, or a tuple of 2 to {len(_WRITE_FIELDS)}: "
+            + ", ".join(_WRITE_FIELDS)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +172,10 @@ class CredentialRecord:
     @classmethod
     def from_item(cls, item: object, position: int, *, cid_digest_check: bool = False) -> CredentialRecord:
         """`from_mapping` for one item of a list, with ``items[position]`` before the message."""
-        return _at(f"items[{position}]", lambda: cls.from_mapping(item, cid_digest_check=cid_digest_check))
+        try:
+            return cls.from_mapping(item, cid_digest_check=cid_digest_check)
+        except InvalidInput as exc:
+            raise _at(position, exc) from None
 
     @classmethod
     def from_line(cls, text: str | bytes, *, cid_digest_check: bool = False) -> CredentialRecord:
@@ -280,7 +284,7 @@ def _check_document(credential_id: str, document: object, data_hash: object) -> 
             raise InvalidInput(f"credential {_shown(credential_id)}: has neither a document nor a data hash")
         return None, claimed
     text = hashing.document_text(document)
-    computed = hashing.document_hash(document)
+    computed = hashing.checked_hash(document)
     if claimed not in (None, computed):
         raise HashMismatch(
             f"credential {_shown(credential_id)}: the document's hash is {computed}, not {claimed}"
@@ -313,12 +317,9 @@ def _known_fields(
     return dict(item)
 
 
-def _at(place: str, make: Callable[[], Checked]) -> Checked:
-    """What ``make`` makes; its errors begin with the place."""
-    try:
-        return make()
-    except InvalidInput as exc:
-        raise type(exc)(f"{place}: {exc}") from None
+def _at(position: int, error: InvalidInput) -> InvalidInput:
+    """The error of an item of a list; it begins with the place."""
+    return type(error)(f"items[{position}]: {error}")
 
 
 def _shown(value: object) -> str:

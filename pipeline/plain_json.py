@@ -1,8 +1,7 @@
-"""The common document, of which Python's own encoder in C makes the RFC 8785 form.
+"""The common document, which Python's own decoder and encoder in C read and write as RFC 8785 wants it.
 
-Both write strings, integers and most floats alike, and sort alike what has no characters beyond the
-basic plane. What is not sure to be so, or breaks a rule of `pipeline.strict_json`, is left to those
-that read every value one by one: `canonical_text` then knows nothing, and never another form.
+What is not sure to be so, or breaks a rule of `pipeline.strict_json`, is left to those that look at every
+value one by one: then there is no answer here, and never another one.
 """
 
 from __future__ import annotations
@@ -19,36 +18,35 @@ _ESCAPED = "\\u"
 #: So many digits may be an integer beyond 2^53.
 _LONG = re.compile("[0-9]{16}")
 
-#: Beyond the basic plane RFC 8785 sorts by UTF-16.
-_ASTRAL = re.compile("[\ud800-\udfff\U00010000-\U0010ffff]")
-
-#: Between these a float is written without an exponent by both, and by both in the fewest digits
-#: (ECMA-262, Number::toString, which RFC 8785, 3.2.2.3 refers to).
-_LOWEST, _HIGHEST = 1e-4, 1e15
+#: What json and RFC 8785 write differently, or may: the order of keys with characters from U+D800 on,
+#: floats without a fraction, and those with an exponent. A text that only looks like one costs time, no
+#: more.
+_UNUSUAL = re.compile("[\ud800-\U0010ffff]|[0-9](?:\\.0(?:[,\\]}]|\\Z)|e[+-])")
 
 
-class _Unsure(Exception):
+class _Unsure(ValueError):
     """Somebody else has to look at it."""
 
 
-def canonical_text(text: str) -> str | None:
-    """The RFC 8785 form of the JSON object in ``text``; None when others have to look at it."""
+def read(text: str) -> dict[str, Any] | None:
+    """The JSON object in ``text``, read as strictly as need be; None when others have to look at it."""
     if _ESCAPED in text or _LONG.search(text) or text.count("[") + text.count("{") > MAX_DEPTH:
-        return None
-    if not text.isascii() and _ASTRAL.search(text):
         return None
     try:
         document = _DECODER.decode(text)
-    except (ValueError, _Unsure):
+        text.encode()
+    except ValueError:
         return None
-    return _ENCODER.encode(document) if isinstance(document, dict) else None
+    return document if isinstance(document, dict) else None
 
 
-def _float(text: str) -> float:
-    number = float(text)
-    if not _LOWEST <= abs(number) < _HIGHEST or number.is_integer():
-        raise _Unsure
-    return number
+def form(document: object) -> bytes | None:
+    """The RFC 8785 form of a document that was checked; None where json may write another one."""
+    try:
+        text = _ENCODER.encode(document)
+    except ValueError:  # an infinity, which stands in a text as 1e999
+        return None
+    return None if _UNUSUAL.search(text) else text.encode()
 
 
 def _constant(_: str) -> float:
@@ -62,7 +60,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=_float, parse_constant=_constant)
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)
 _ENCODER = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, check_circular=False, sort_keys=True, separators=(",", ":")
 )

@@ -38,8 +38,7 @@ def queue_one(
         own_message=True,
         due_at=time.time() + delay_ms / 1000 if delay_ms else None,
     )
-    named = message.copy()
-    named = dramatiq.Message(**{**named.asdict(), "message_id": queued.job_id})
+    named = message if queued.job_id == message.message_id else message.copy(message_id=queued.job_id)
     if queued.duplicate:
         _after_commit([queued], lambda _: _renew_result(queued))
     if queued.needs_message:

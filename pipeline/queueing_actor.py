@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from datetime import timedelta
 from typing import Any
 
@@ -28,10 +27,11 @@ class QueueingActor(dramatiq.Actor[Any, Any]):
         `InvalidInput` with its subclasses, `UnknownCredential`, `ConflictingWrite`.
         """
         from pipeline.intake import WriteRequest, check_delay
+        from pipeline.middleware.shapes import signature
         from pipeline.queueing import queue_one
         from pipeline.settings import get_settings
 
-        parts = inspect.signature(self.fn).bind(*args, **(kwargs or {})).arguments
+        parts = signature(self.fn).bind(*args, **(kwargs or {})).arguments
         request = WriteRequest.of(
             **parts, priority=priority, cid_digest_check=get_settings().cid_digest_check
         )

@@ -3,17 +3,40 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from peewee import SQL
-
-from pipeline.database import is_sqlite, transaction
+from pipeline.database import database, is_sqlite, transaction
 from pipeline.errors import ConflictingWrite
 from pipeline.intake import CredentialRecord
 from pipeline.ledger.metadata import POSTGRESQL_OBJECT, read_object
-from pipeline.ledger.sql import chunks, lock_credentials, rows
+from pipeline.ledger.sql import LINE, among, chunks, lock_credentials, rows
 from pipeline.models import Credential, State, Write, utc_now
+
+#: A record without its document does not take away the one that is there.
+ON_CONFLICT = """
+ON CONFLICT (id) DO UPDATE SET data_hash = EXCLUDED.data_hash, ipfs_cid = EXCLUDED.ipfs_cid,
+    updated_at = EXCLUDED.updated_at, document = coalesce(EXCLUDED.document, credentials.document),
+    metadata = """
+
+COLUMNS = "id, document, data_hash, ipfs_cid, metadata, created_at, updated_at"
+
+#: Each column's values are lines, as no checked text has a line end, nor JSON that was just written.
+#: Of the type json they fit a column of the type jsonb or text as well.
+POSTGRESQL_UPSERT = (
+    """
+INSERT INTO credentials (COLUMNS)
+SELECT id, nullif(document, '')::json, hash, nullif(cid, ''), metadata::json, %s, %s
+FROM unnest(string_to_array(%s, E'\\n'), string_to_array(%s, E'\\n'), string_to_array(%s, E'\\n'),
+    string_to_array(%s, E'\\n'), string_to_array(%s, E'\\n')) AS given (id, document, hash, cid, metadata)
+""".replace("COLUMNS", COLUMNS)
+    + ON_CONFLICT
+    + f"{POSTGRESQL_OBJECT} || EXCLUDED.metadata::jsonb"
+)
+
+SQLITE_UPSERT = """
+INSERT INTO credentials (COLUMNS) VALUES (?, ?, ?, ?, ?, ?, ?) ON_CONFLICT EXCLUDED.metadata
+""".replace("COLUMNS", COLUMNS).replace("ON_CONFLICT", ON_CONFLICT)
 
 
 @transaction
@@ -37,7 +60,7 @@ def conflicts(records: Sequence[CredentialRecord]) -> dict[str, ConflictingWrite
     for part in chunks(list(wanted)):
         pending = rows(
             Write.select(Write.credential_id, Write.job_id, Write.data_hash, Write.ipfs_cid).where(
-                Write.credential_id.in_(part), Write.state.in_(State.PENDING)
+                among(Write.credential_id, part), Write.state.in_(State.PENDING)
             )
         )
         for credential_id, job_id, data_hash, ipfs_cid in pending:
@@ -57,28 +80,26 @@ def _metadata_of(credential_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 
 def _upsert(records: Sequence[CredentialRecord]) -> None:
-    now = utc_now()
+    """With fixed statements: to let peewee build one of 200 rows costs many times what it takes to run."""
     unique = {record.credential_id: record for record in records}
-    kept = _metadata_of(list(unique)) if is_sqlite() else {}
-    values = [
-        {
-            "id": record.credential_id,
-            "document": record.document_text,
-            "data_hash": record.data_hash,
-            "ipfs_cid": record.ipfs_cid,
-            "metadata": json.dumps({**kept.get(record.credential_id, {}), **record.metadata}),
-            "created_at": now,
-            "updated_at": now,
-        }
-        for record in unique.values()
-    ]
-    merged = "EXCLUDED.metadata" if is_sqlite() else f"{POSTGRESQL_OBJECT} || EXCLUDED.metadata::jsonb"
-    Credential.insert_many(values).on_conflict(
-        conflict_target=[Credential.id],
-        preserve=[Credential.data_hash, Credential.ipfs_cid, Credential.updated_at],
-        update={
-            Credential.metadata: SQL(merged),
-            # A record without its document does not take away the one that is there.
-            Credential.document: SQL("coalesce(EXCLUDED.document, credentials.document)"),
-        },
-    ).execute()
+    if is_sqlite():
+        _upsert_on_sqlite(unique)
+        return
+    now = utc_now()
+    columns = (
+        list(unique),
+        [record.document_text or "" for record in unique.values()],
+        [record.data_hash for record in unique.values()],
+        [record.ipfs_cid or "" for record in unique.values()],
+        [json.dumps(record.metadata) for record in unique.values()],
+    )
+    database.execute_sql(POSTGRESQL_UPSERT, (now, now, *map(LINE.join, columns)))
+
+
+def _upsert_on_sqlite(unique: Mapping[str, CredentialRecord]) -> None:
+    now = str(utc_now())
+    kept = _metadata_of(list(unique))
+    for id_, record in unique.items():
+        metadata = json.dumps({**kept.get(id_, {}), **record.metadata})
+        parts = (id_, record.document_text, record.data_hash, record.ipfs_cid, metadata, now, now)
+        database.execute_sql(SQLITE_UPSERT, parts)

@@ -13,17 +13,18 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from uuid import uuid4
 
 import peewee as pw
 
 from pipeline.database import transaction
 from pipeline.errors import ConflictingWrite, PipelineError, UnknownCredential
 from pipeline.intake import WriteRequest
-from pipeline.ledger import dead_letters, metadata
-from pipeline.ledger.sql import chunks, lock_credentials, rows
-from pipeline.merkle import leaf_hash
+from pipeline.ledger import dead_letters, fresh, metadata
+from pipeline.ledger.sql import among, chunks, lock_credentials, rows
 from pipeline.models import Batch, BatchState, State, Write
+
+#: A request, and the id of its job if it becomes one.
+Pair = tuple[WriteRequest, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,6 @@ class QueuedWrite:
     duplicate: bool
 
 
-@transaction
 def queue(
     requests: Sequence[WriteRequest],
     *,
@@ -51,14 +51,43 @@ def queue(
     ``job_ids`` are used for the new ones (random UUIDs by default). Raises `UnknownCredential`
     and `ConflictingWrite`; then nothing is stored.
     """
-    names = list(job_ids) if job_ids is not None else [str(uuid4()) for _ in requests]
-    known = lock_credentials([request.credential_id for request in requests])
-    for request in requests:
+    names = list(job_ids) if job_ids is not None else fresh.new_job_ids(len(requests))
+    pairs = list(zip(requests, names, strict=True))
+    alone = 0 < len(pairs) <= fresh.CHUNK
+    queued = _queue_fresh(pairs, own_message, due_at) if alone else None
+    return _queue(pairs, own_message, due_at, tried=alone) if queued is None else queued
+
+
+def _queue_fresh(pairs: Sequence[Pair], own_message: bool, due_at: float | None) -> list[QueuedWrite] | None:
+    requests, names = [request for request, _ in pairs], [job_id for _, job_id in pairs]
+    ids = fresh.store(requests, names, own_message=own_message, due_at=due_at)
+    if ids is None:
+        return None
+    return [
+        QueuedWrite(job_id, request.credential_id, write_id, request.priority, True, False)
+        for (request, job_id), write_id in zip(pairs, ids, strict=True)
+    ]
+
+
+@transaction
+def _queue(
+    pairs: Sequence[Pair], own_message: bool, due_at: float | None, *, tried: bool
+) -> list[QueuedWrite]:
+    """Whatever there is of these credentials already; ``tried``: it is known that they are not all fresh."""
+    known = lock_credentials([request.credential_id for request, _ in pairs])
+    for request, _ in pairs:
         if request.credential_id not in known:
             raise UnknownCredential(f"credential {request.credential_id!r}: there is no such credential")
     outcome: list[QueuedWrite] = []
-    for part in chunks(list(zip(requests, names, strict=True))):
-        outcome += _queue_chunk(part, own_message=own_message, due_at=due_at)
+    for part in chunks(pairs, fresh.CHUNK):
+        queued = None if tried else _queue_fresh(part, own_message, due_at)
+        if queued is None:
+            queued = [
+                write
+                for some in chunks(part)
+                for write in _queue_chunk(some, own_message=own_message, due_at=due_at)
+            ]
+        outcome += queued
     return outcome
 
 
@@ -101,9 +130,7 @@ class _Plan:
             self.urgent.append(write.id)
 
 
-def _queue_chunk(
-    part: Sequence[tuple[WriteRequest, str]], *, own_message: bool, due_at: float | None
-) -> list[QueuedWrite]:
+def _queue_chunk(part: Sequence[Pair], *, own_message: bool, due_at: float | None) -> list[QueuedWrite]:
     earlier = _earlier_writes([request.credential_id for request, _ in part])
     plan = _Plan()
     for request, job_id in part:
@@ -144,7 +171,7 @@ def _earlier_writes(credential_ids: Sequence[str]) -> defaultdict[str, list[Writ
         # Without a leaf it is what is left of a message that could never become a write; one that has
         # failed and was erased has no salt to go out with: the same again is a new job.
         .where(
-            Write.credential_id.in_(list(set(credential_ids))),
+            among(Write.credential_id, list(set(credential_ids))),
             Write.leaf.is_null(False),
             (Write.state != State.FAILED) | Write.salt.is_null(False),
         )
@@ -174,16 +201,15 @@ def _match(writes: Sequence[Write], request: WriteRequest) -> Write | None:
 def _new_row(
     request: WriteRequest, job_id: str, *, own_message: bool, due_at: float | None
 ) -> dict[str, Any]:
-    salt = os.urandom(32)
+    salt = os.urandom(fresh.SALT_BYTES)
     now = time.time()
-    leaf = leaf_hash(request.credential_id, bytes.fromhex(request.data_hash), request.ipfs_cid or "", salt)
     return {
         "job_id": job_id,
         "credential_id": request.credential_id,
         "data_hash": request.data_hash,
         "ipfs_cid": request.ipfs_cid,
         "salt": salt,
-        "leaf": leaf,
+        "leaf": fresh.leaf_of(request, salt),
         "priority": request.priority,
         "own_message": own_message,
         "state": State.QUEUED,
@@ -239,7 +265,7 @@ def _make_current(write_ids: Sequence[int]) -> None:
 
 
 def _ids_of(job_ids: Sequence[str]) -> dict[str, int]:
-    return dict(rows(Write.select(Write.job_id, Write.id).where(Write.job_id.in_(job_ids))))
+    return dict(rows(Write.select(Write.job_id, Write.id).where(among(Write.job_id, job_ids))))
 
 
 def find(job_id: str) -> int | None:

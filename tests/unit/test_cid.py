@@ -8,11 +8,13 @@ import subprocess
 import sys
 from contextlib import suppress
 
+import base58
 import multibase  # type: ignore[import-untyped]
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline import cid
 from pipeline.cid import MAX_CID_LENGTH, check_cid, sha256_digest_of_raw
 from pipeline.errors import InvalidCid
 
@@ -171,6 +173,40 @@ def test_no_text_raises_anything_else(text: str) -> None:
     """Whatever the library meets."""
     with suppress(InvalidCid):
         assert check_cid(text) == text
+
+
+DIGESTS = st.binary(min_size=32, max_size=32) | st.sampled_from([bytes(32), b"\xff" * 32])
+
+
+@settings(deadline=None, max_examples=400)
+@given(st.sampled_from([b"\x12\x20", b"\x12\x1f", b"\x12\x21", b"\x11\xff"]), DIGESTS)
+def test_every_sha_256_is_a_cidv0(prefix: bytes, digest: bytes) -> None:
+    """From the lowest to the highest, and nothing beside them: base58 as the library writes it."""
+    text = base58.b58encode(prefix + digest).decode()
+    is_cid = prefix == SHA2_256
+    try:
+        assert check_cid(text) == text
+        assert is_cid
+    except InvalidCid:
+        assert not is_cid
+
+
+@settings(deadline=None, max_examples=400)
+@given(st.sampled_from([0x55, 0x70, 0x71, 0x00, 0x7F]), st.sampled_from([0x12, 0x13, 0x16]), DIGESTS)
+def test_usual_cids_are_read_as_the_library_reads_them(codec: int, hashed_by: int, digest: bytes) -> None:
+    """The short way for base32 says what the library says of the same bytes in base16, or leaves it to it."""
+    data = bytes([1, codec, hashed_by, 32]) + digest
+    found = []
+    for encoding in ("base32", "base16"):
+        text = multibase.encode(encoding, data).decode()
+        try:
+            found.append((check_cid(text) == text, sha256_digest_of_raw(text)))
+        except InvalidCid:
+            found.append((False, None))
+    assert found[0] == found[1]
+    assert (cid._usual(multibase.encode("base32", data).decode()) is not None) is (
+        codec in (0x55, 0x70) and hashed_by == 0x12
+    )
 
 
 def test_the_library_is_imported_at_the_first_cid() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import InvalidDocument
 from pipeline.hashing import canonical, document_hash, document_text, hash_of_text, load_document
-from pipeline.plain_json import canonical_text
+from pipeline.plain_json import form, read
 from tests.documents import DOCUMENTS
 
 #: What an issuer has.
@@ -59,11 +59,17 @@ REFUSED = [
 ]
 
 
+def canonical_text(text: str) -> bytes | None:
+    """What the quick way makes of it."""
+    document = read(text)
+    return None if document is None else form(document)
+
+
 def agrees(text: str) -> bool:
     """Whether the quick way was taken; its form is that of the judge."""
-    form = canonical_text(text)
-    assert form is None or form.encode() == canonical(load_document(text))
-    return form is not None
+    quick = canonical_text(text)
+    assert quick is None or quick == canonical(load_document(text))
+    return quick is not None
 
 
 def test_the_common_document_takes_it() -> None:
@@ -119,7 +125,7 @@ def test_what_is_refused_is_refused_by_the_judge(text: str) -> None:
 def test_keys_beyond_the_basic_plane_are_left_to_the_judge() -> None:
     """RFC 8785, 3.2.3: by UTF-16 the astral one comes first."""
     assert canonical_text('{"\ufb33":1,"\U0001f600":2}') is None
-    assert agrees('{"\ufb33":1,"\u20ac":2,"a":3,"\xf6":4}')
+    assert agrees('{"\ud7fb":1,"\u20ac":2,"a":3,"\xf6":4}')
 
 
 def test_a_large_one_is_measured_by_the_judge() -> None:
