@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline import plain_json
 from pipeline.errors import InvalidDocument
 from pipeline.hashing import (
     MAX_DOCUMENT_BYTES,
