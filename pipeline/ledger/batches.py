@@ -21,7 +21,7 @@ from pipeline.ledger import control, dead_letters, incidents, journal, nonces, s
 from pipeline.ledger.attempts import MAX_BACKOFF_MS, FailedAttempt, delay_of, tell_delayed
 from pipeline.ledger.bulk import update_each
 from pipeline.ledger.nonces import Signed
-from pipeline.ledger.sql import among, locked, rows
+from pipeline.ledger.sql import among, locked, rows, still
 from pipeline.merkle import MerkleTree
 from pipeline.metrics.catalogue import RETRIED
 from pipeline.models import Batch, BatchState, Signer, State, Transaction, Write
@@ -100,7 +100,7 @@ def begin_attempt(batch_id: int) -> bool:
         Batch.update(retrying=False).where(Batch.id == batch_id).execute()
     if batch.retrying and batch.merkle_root is None:
         Write.update(attempts=Write.attempts + 1, due_at=None, updated_at=time.time()).where(
-            Write.batch == batch_id, Write.state == State.VERIFIED
+            Write.batch == batch_id, still(Write.state, State.VERIFIED)
         ).execute()
     return True
 
@@ -148,7 +148,7 @@ def _wait(batch_id: int, size: int, error: PipelineError, delay_ms: int, *, for_
     detail = f"{error.code}: {error.message}"
     journal.note(journal.ATTEMPT_FAILED, batch_id=batch_id, detail=detail, once=for_ever)
     Write.update(due_at=due_at, updated_at=time.time()).where(
-        Write.batch == batch_id, Write.state == State.VERIFIED
+        Write.batch == batch_id, still(Write.state, State.VERIFIED)
     ).execute()
 
 
@@ -260,7 +260,7 @@ def _plant(roots: Mapping[int, str | None]) -> list[_Planted]:
     another 3 ms of work.
     """
     members = Write.select(Write.batch, Write.leaf).where(
-        among(Write.batch, [*roots]), Write.state.in_(State.IN_A_BATCH)
+        among(Write.batch, [*roots]), still(Write.state, *State.IN_A_BATCH)
     )
     leaves: dict[int, list[bytes]] = {batch_id: [] for batch_id in roots}
     for batch_id, leaf in rows(members) if roots else ():

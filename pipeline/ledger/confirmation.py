@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pipeline.database import transaction
 from pipeline.ledger import metadata, outbox, tallies
-from pipeline.ledger.sql import among, locked, plain_rows
+from pipeline.ledger.sql import among, locked, plain_rows, still
 from pipeline.models import Batch, BatchState, State, Write
 
 
@@ -39,7 +39,7 @@ def confirm_many(batch_ids: Sequence[int]) -> list[ConfirmedWrite]:
     now = time.time()
     written = plain_rows(
         Write.update(state=State.CONFIRMED, updated_at=now, finished_at=now, due_at=None)
-        .where(among(Write.batch, [*batches]), Write.state.in_(State.IN_A_BATCH))
+        .where(among(Write.batch, [*batches]), still(Write.state, *State.IN_A_BATCH))
         .returning(
             Write.batch,
             Write.id,

@@ -14,7 +14,7 @@ from pipeline import transitions
 from pipeline.database import transaction
 from pipeline.errors import PipelineError, UnknownDeadLetter
 from pipeline.ledger import journal, metadata, outbox, tallies
-from pipeline.ledger.sql import chunks, lock_credentials, rows
+from pipeline.ledger.sql import chunks, lock_credentials, rows, still
 from pipeline.models import DeadLetter, State, Write
 
 #: What a dead letter that went out by itself is resolved as.
@@ -91,7 +91,7 @@ def _fail(
             error_stage=stage,
             error_permanent=error.permanent,
         )
-        .where(Write.id.in_(write_ids), Write.state.in_([state] if isinstance(state, str) else state))
+        .where(Write.id.in_(write_ids), still(Write.state, *([state] if isinstance(state, str) else state)))
         .returning(Write.id, Write.credential_id, Write.job_id, Write.attempts)
     )
 
@@ -218,7 +218,10 @@ def requeue(
                 error_permanent=None,
             )
             .where(
-                Write.id.in_(part), Write.state == State.FAILED, Write.salt.is_null(False), ~_overtaken(part)
+                Write.id.in_(part),
+                still(Write.state, State.FAILED),
+                Write.salt.is_null(False),
+                ~_overtaken(part),
             )
             .returning(Write.id, Write.credential_id, Write.job_id)
             .tuples()

@@ -11,7 +11,7 @@ import peewee as pw
 
 from pipeline.database import transaction
 from pipeline.ledger import journal, metadata, nonces, outbox, tallies
-from pipeline.ledger.sql import chunks, lock_credentials, locked, rows
+from pipeline.ledger.sql import chunks, lock_credentials, locked, rows, still
 from pipeline.models import Batch, BatchState, State, Transaction, TransactionState, Write
 
 #: States in which a batch counts as deep enough.
@@ -127,7 +127,7 @@ def _members_to_verified(batch_id: int) -> list[tuple[str, str]]:
         Write.update(state=State.VERIFIED, finished_at=None, purged_at=None, updated_at=time.time())
         .where(
             Write.batch == batch_id,
-            Write.state == State.CONFIRMED,
+            still(Write.state, State.CONFIRMED),
             ~pw.fn.EXISTS(newer),
         )
         .returning(Write.job_id, Write.credential_id)

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from pipeline.database import transaction
 from pipeline.ledger import journal, steps, tallies
 from pipeline.ledger.bulk import insert_each
-from pipeline.ledger.sql import each_of, locked, rows
+from pipeline.ledger.sql import each_of, locked, rows, still
 from pipeline.models import Batch, BatchState, Signer, State, Transaction, TransactionState, Write
 
 
@@ -344,7 +344,7 @@ def write_again(batch_id: int, *, reason: str) -> bool:
         confirmations=0,
     ).where(Batch.id == batch_id).execute()
     Write.update(state=State.VERIFIED, updated_at=now).where(
-        Write.batch == batch_id, Write.state.in_(State.IN_A_BATCH)
+        Write.batch == batch_id, still(Write.state, *State.IN_A_BATCH)
     ).execute()
     journal.note(journal.WRITTEN_AGAIN, batch_id=batch_id, detail=reason)
     steps.tell("unwritten", batch_id, reason=reason)

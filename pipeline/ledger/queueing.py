@@ -20,7 +20,7 @@ from pipeline.database import transaction
 from pipeline.errors import ConflictingWrite, PipelineError, UnknownCredential
 from pipeline.intake import WriteRequest
 from pipeline.ledger import dead_letters, fresh, metadata
-from pipeline.ledger.sql import among, chunks, lock_credentials, rows
+from pipeline.ledger.sql import among, chunks, lock_credentials, rows, still
 from pipeline.models import Batch, BatchState, State, Write
 
 #: A request, and the id of its job if it becomes one.
@@ -232,13 +232,15 @@ def _make_urgent(write_ids: Sequence[int]) -> None:
     """Move writes, and the waiting batches that hold them, to the urgent lane."""
     if not write_ids:
         return
-    waiting = Write.select(Write.batch).where(Write.id.in_(write_ids), Write.state == State.VERIFIED)
+    waiting = Write.select(Write.batch).where(Write.id.in_(write_ids), still(Write.state, State.VERIFIED))
     batches = [row[0] for row in rows(waiting)]
     mine = Batch.id.in_(batches) & Batch.state.in_(BatchState.WAITING)
     Batch.update(lane="urgent", state=BatchState.FULL).where(mine).execute()
     # It lingers no longer; a retry's time stays.
     Batch.update(due_at=time.time()).where(mine, ~Batch.retrying).execute()
-    Write.update(priority="urgent").where(Write.id.in_(write_ids), Write.state.in_(State.PENDING)).execute()
+    Write.update(priority="urgent").where(
+        Write.id.in_(write_ids), still(Write.state, *State.PENDING)
+    ).execute()
 
 
 def _make_current(write_ids: Sequence[int]) -> None:
@@ -253,7 +255,7 @@ def _make_current(write_ids: Sequence[int]) -> None:
     anchored = (
         Write.select(Write.credential_id, Batch.transaction_hash, Batch.block_number, Write.finished_at)
         .join(Batch)
-        .where(Write.id.in_(write_ids), Write.state == State.CONFIRMED, pw.fn.EXISTS(overtaken))
+        .where(Write.id.in_(write_ids), still(Write.state, State.CONFIRMED), pw.fn.EXISTS(overtaken))
     )
     for credential_id, transaction_hash, block_number, confirmed_at in rows(anchored):
         metadata.mark_confirmed(

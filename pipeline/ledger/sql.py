@@ -46,6 +46,15 @@ def among(column: Any, values: Sequence[int] | Sequence[str]) -> Any:
     return column == pw.fn.ANY(pw.Value(list(values), converter=False, unpack=False))
 
 
+def still(column: Any, *values: str) -> Any:
+    """A guard on rows that are named by their ids: ``column`` is one of ``values``, where no index says so.
+
+    PostgreSQL would look through all that are in the state, however many, and filter by the ids: so
+    it chooses where it has no statistics, or those of an empty queue.
+    """
+    return column.concat("").in_(values)
+
+
 def locked(query: Any) -> Any:
     """``query`` with its rows locked; on SQLite the IMMEDIATE transaction has done that."""
     return query if is_sqlite() else query.for_update()

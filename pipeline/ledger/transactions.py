@@ -13,7 +13,7 @@ from pipeline.database import transaction
 from pipeline.errors import TransactionReverted
 from pipeline.ledger import dead_letters, nonces, steps, tallies
 from pipeline.ledger.bulk import update_each
-from pipeline.ledger.sql import among, locked, rows
+from pipeline.ledger.sql import among, locked, rows, still
 from pipeline.models import Batch, BatchState, State, Transaction, TransactionState, Write
 
 
@@ -269,5 +269,5 @@ def revert(transaction_id: int, error: TransactionReverted) -> str | None:
 
 
 def _members(batch_id: int) -> Sequence[int]:
-    query = Write.select(Write.id).where(Write.batch == batch_id, Write.state.in_(State.IN_A_BATCH))
+    query = Write.select(Write.id).where(Write.batch == batch_id, still(Write.state, *State.IN_A_BATCH))
     return [row[0] for row in rows(query)]

@@ -22,7 +22,7 @@ from pipeline.errors import PipelineError
 from pipeline.ledger import dead_letters, journal, tallies
 from pipeline.ledger.attempts import MAX_BACKOFF_MS, FailedAttempt, tell_delayed
 from pipeline.ledger.bulk import insert_each, update_each
-from pipeline.ledger.sql import CHUNK, among, chunks, locked, plain_rows, rows, text_of
+from pipeline.ledger.sql import CHUNK, among, chunks, locked, plain_rows, rows, still, text_of
 from pipeline.metrics.catalogue import RETRIED, SUCCEEDED
 from pipeline.models import Batch, BatchState, Credential, State, Verification, Write
 
@@ -56,7 +56,7 @@ def begun_before(write_ids: Sequence[int]) -> tuple[list[int], list[int]]:
     found: list[tuple[int, int]] = []
     for part in chunks(write_ids):
         query = Write.select(Write.deliveries, Write.id)
-        found += rows(query.where(Write.id.in_(part), Write.state == State.QUEUED, Write.deliveries > 0))
+        found += rows(query.where(Write.id.in_(part), still(Write.state, State.QUEUED), Write.deliveries > 0))
     return (
         [write_id for deliveries, write_id in sorted(found) if deliveries == 1],
         [write_id for deliveries, write_id in sorted(found) if deliveries > 1],
@@ -122,7 +122,7 @@ def _takes_from(record: Verification, left: list[int]) -> bool:
 def _count_delivery(write_ids: Sequence[int], begun_at: float) -> None:
     for part in chunks(write_ids):
         Write.update(attempts=AT_LEAST_ONE, deliveries=Write.deliveries + 1, updated_at=begun_at).where(
-            among(Write.id, part), Write.state == State.QUEUED, Write.due_at.is_null()
+            among(Write.id, part), still(Write.state, State.QUEUED), Write.due_at.is_null()
         ).execute()
 
 
@@ -148,7 +148,7 @@ def begin(write_ids: Sequence[int], *, again: bool = True) -> list[Verifiable]:
     alone what was begun before, without an end.
     """
     now = time.time()
-    mine = among(Write.id, write_ids) & (Write.state == State.QUEUED)
+    mine = among(Write.id, write_ids) & (still(Write.state, State.QUEUED))
     due = Write.due_at.is_null() | (Write.due_at <= now)
     new_attempt = (Write.attempts == 0) | Write.due_at.is_null(False)
     new_delivery = (Write.deliveries == 0) | (Write.updated_at < now - REDELIVERY_SECONDS)
@@ -183,7 +183,7 @@ def _verifiable(write_ids: Sequence[int], condition: Any) -> list[Verifiable]:
             Credential.data_hash,
         )
         .join(Credential, pw.JOIN.LEFT_OUTER, on=(Credential.id == Write.credential_id))
-        .where(among(Write.id, write_ids), Write.state == State.QUEUED, condition)
+        .where(among(Write.id, write_ids), still(Write.state, State.QUEUED), condition)
         .order_by(Write.id)
     )
     return [Verifiable(*row) for row in plain_rows(query)]
@@ -193,7 +193,7 @@ def _verifiable(write_ids: Sequence[int], condition: Any) -> list[Verifiable]:
 def count_attempt(write_ids: Sequence[int]) -> None:
     """The first attempt at these queued writes has ended: it was noted for their chunk only."""
     for part in chunks(write_ids):
-        first = (Write.attempts == 0) & (Write.state == State.QUEUED)
+        first = (Write.attempts == 0) & (still(Write.state, State.QUEUED))
         Write.update(attempts=1).where(Write.id.in_(part), first).execute()
 
 
@@ -206,7 +206,7 @@ def fail_attempt(
     One whose attempt has failed already, in a second delivery, is left alone.
     """
     count_attempt(write_ids)
-    mine = Write.id.in_(list(write_ids)) & (Write.state == State.QUEUED) & Write.due_at.is_null()
+    mine = Write.id.in_(list(write_ids)) & (still(Write.state, State.QUEUED)) & Write.due_at.is_null()
     members = rows(Write.select(Write.id, Write.attempts, Write.job_id, Write.credential_id).where(mine))
     dead = [row[0] for row in members if error.permanent or row[1] >= max_attempts]
     alive = {row[0]: row for row in members if not error.permanent and row[1] < max_attempts}
@@ -217,7 +217,7 @@ def fail_attempt(
     _, delay_ms = compute_backoff(attempts - 1, factor=min_backoff_ms, max_backoff=MAX_BACKOFF_MS)
     due_at = time.time() + delay_ms / 1000
     Write.update(due_at=due_at, sent_at=due_at, deliveries=0, updated_at=time.time()).where(
-        Write.id.in_(list(alive)), Write.state == State.QUEUED
+        Write.id.in_(list(alive)), still(Write.state, State.QUEUED)
     ).execute()
     detail = f"{error.code}: {error.message}"
     journal.note(journal.ATTEMPT_FAILED, write_ids=list(alive), detail=detail)
@@ -230,7 +230,7 @@ def fail_attempt(
 def end_deliveries(write_ids: Sequence[int]) -> None:
     """The handling of these came to an end, whatever it was: no worker died of it."""
     for part in chunks(write_ids):
-        Write.update(deliveries=0).where(Write.id.in_(part), Write.state == State.QUEUED).execute()
+        Write.update(deliveries=0).where(Write.id.in_(part), still(Write.state, State.QUEUED)).execute()
 
 
 def join(
@@ -264,7 +264,7 @@ def _fill(ids: list[int], *, document_checked: bool, lane: str, size: int) -> li
     Where some have moved on, the last batch has fewer.
     """
     queued = Write.select(Write.id, Write.job_id, Write.credential_id).where(
-        among(Write.id, ids), Write.state == State.QUEUED
+        among(Write.id, ids), still(Write.state, State.QUEUED)
     )
     found = plain_rows(locked(queued.order_by(Write.id)))
     groups = list(chunks([row[0] for row in found], size))
@@ -321,7 +321,7 @@ def _join(
                 document_checked=document_checked,
                 updated_at=time.time(),
             )
-            .where(among(Write.id, part), Write.state == State.QUEUED)
+            .where(among(Write.id, part), still(Write.state, State.QUEUED))
             .returning(Write.job_id, Write.credential_id)
         )
         tallies.attempts(len(joined), stage="hash_verify", outcome=SUCCEEDED)

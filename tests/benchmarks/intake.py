@@ -16,7 +16,7 @@ from pipeline.intake import CredentialRecord
 from pipeline.ledger import credentials, queueing
 from pipeline.ledger.sql import chunks, rows
 from pipeline.models import State, Write
-from tests.issuer import document
+from tests.benchmarks.documents import document
 
 #: Messages leave later than the rows say, when a run begins. A sweep must not take them for lost.
 NOT_LOST_FOR_SECONDS = 86_400.0

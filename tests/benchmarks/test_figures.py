@@ -13,11 +13,11 @@ from pipeline.hashing import document_hash, load_document
 from pipeline.models import State, Write
 from tests.benchmarks import intake, page, plot, table
 from tests.benchmarks.anchored import outcome
+from tests.benchmarks.documents import document
 from tests.benchmarks.targets import Target, at_least, at_most, busiest, longest_gap, rounded, spread
 from tests.chain import anchored as anchored_root
 from tests.chain import registered
 from tests.databases import on_postgresql, use_url
-from tests.issuer import document
 from tests.servers.anvil import Anvil
 from tests.whole_batches import anchored
 

@@ -8,11 +8,12 @@ import time
 
 from pipeline.hashing import document_hash
 from tests.benchmarks.configuration import Configuration
+from tests.benchmarks.documents import document
 from tests.benchmarks.peer import Peer
 from tests.benchmarks.scenarios import Figures, Measure, Scenario
 from tests.benchmarks.site import Site, used_here
 from tests.benchmarks.targets import at_least, at_most
-from tests.issuer import CID, document
+from tests.issuer import CID
 
 #: Single calls before those that are timed.
 WARM_UP = 200
