@@ -10,7 +10,13 @@ from typing import Any
 from peewee import SqliteDatabase
 
 #: Plans are made once for each session, when the tables may be empty: they must do for a million rows.
-PLANS = "SET enable_seqscan = off SET plan_cache_mode = force_generic_plan"
+#: An index scan takes the rows in the order of their ids, so that two who take some of the same wait
+#: for each other in one order.
+PLANS = "SET enable_seqscan = off SET enable_bitmapscan = off SET plan_cache_mode = force_generic_plan"
+
+#: Looked at once more when the credentials are ours: whoever had them before may have queued one. What
+#: was changed by then has to go back.
+OVERTAKEN = "RAISE EXCEPTION 'not as fresh as it was' USING ERRCODE = 'data_exception'"
 
 COLUMNS = (
     "job_id, credential_id, data_hash, ipfs_cid, salt, leaf, priority,"
@@ -27,7 +33,8 @@ MARK_PENDING = """
     ) || '{"blockchain_status": "pending"}'::jsonb
 """
 
-#: The id of the new write; null, and nothing done, for an unknown credential and one that has a write.
+#: The id of the new write; null, and nothing done, for an unknown credential and one that has a write;
+#: `OVERTAKEN` for one that has got one meanwhile.
 ONE = """
 CREATE FUNCTION queue_fresh_write(
     credential text, job text, hash text, cid text, salt bytea, leaf bytea, priority text,
@@ -37,20 +44,25 @@ CREATE FUNCTION queue_fresh_write(
 DECLARE
     made bigint;
 BEGIN
-    PERFORM 1 FROM credentials WHERE id = credential FOR UPDATE;
-    IF NOT FOUND OR EXISTS (SELECT 1 FROM writes WHERE credential_id = credential) THEN
+    IF EXISTS (SELECT 1 FROM writes WHERE credential_id = credential) THEN
         RETURN NULL;
+    END IF;
+    MARK_PENDING WHERE id = credential;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    ELSIF EXISTS (SELECT 1 FROM writes WHERE credential_id = credential) THEN
+        OVERTAKEN;
     END IF;
     INSERT INTO writes (COLUMNS) VALUES (
         job, credential, hash, cid, salt, leaf, priority, own_message, 'queued', 0, now, now,
         coalesce(due, now), due
     ) RETURNING id INTO made;
-    MARK_PENDING WHERE id = credential;
     RETURN made;
 END $$
 """
 
-#: The same for many, none of them twice: the ids in their order; null when it is null for one of them.
+#: The same for many, none of them twice: the ids in their order; null when one has a write, `OVERTAKEN` when
+#: one is unknown.
 #: Texts end at line ends (a CID that is none is empty), salts and leaves have 32 bytes each.
 MANY = """
 CREATE FUNCTION queue_fresh_writes(
@@ -63,10 +75,13 @@ DECLARE
     known bigint;
     made bigint[];
 BEGIN
-    PERFORM 1 FROM credentials WHERE id = ANY (names) ORDER BY id FOR UPDATE;
+    IF EXISTS (SELECT 1 FROM writes WHERE credential_id = ANY (names)) THEN
+        RETURN NULL;
+    END IF;
+    MARK_PENDING WHERE id = ANY (names);
     GET DIAGNOSTICS known = ROW_COUNT;
     IF known <> cardinality(names) OR EXISTS (SELECT 1 FROM writes WHERE credential_id = ANY (names)) THEN
-        RETURN NULL;
+        OVERTAKEN;
     END IF;
     WITH inserted AS (
         INSERT INTO writes (COLUMNS)
@@ -81,10 +96,11 @@ BEGIN
         RETURNING id
     )
     SELECT array_agg(id ORDER BY id) INTO made FROM inserted;
-    MARK_PENDING WHERE id = ANY (names);
     RETURN made;
 END $$
 """
+
+REPLACED = {"PLANS": PLANS, "COLUMNS": COLUMNS, "MARK_PENDING": MARK_PENDING, "OVERTAKEN": OVERTAKEN}
 
 
 def up(migrator: Any, db: Any) -> None:
@@ -92,7 +108,7 @@ def up(migrator: Any, db: Any) -> None:
     if isinstance(db, SqliteDatabase):
         return
     for function in (ONE, MANY):
-        for place, text in (("PLANS", PLANS), ("COLUMNS", COLUMNS), ("MARK_PENDING", MARK_PENDING)):
+        for place, text in REPLACED.items():
             function = function.replace(place, text)
         db.execute_sql(function)
 
