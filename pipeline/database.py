@@ -315,8 +315,13 @@ def _name_of(exc: BaseException) -> str:
 
 
 def _why(exc: BaseException) -> str:
-    name = _name_of(exc)
-    return f"the database's disk is full: {name}" if name in FULL else f"the database does not answer: {name}"
+    """SQLite rolls back by itself when its disk is full: that there is nothing to roll back is told last."""
+    names, error = [_name_of(exc)], exc.__context__
+    while error is not None:
+        names.append(_name_of(error))
+        error = error.__context__
+    full = [name for name in names if name in FULL]
+    return f"the database's disk is full: {full[0]}" if full else f"the database does not answer: {names[0]}"
 
 
 def drop_broken_connection() -> bool:

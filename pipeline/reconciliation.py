@@ -38,7 +38,7 @@ OVERDUE_AFTER_SECONDS = 120.0
 
 #: As many messages in a list are a backlog, in which anything may still be: only an empty Redis counts
 #: then. It also bounds what is sent again to a stage that has no workers now.
-BACKLOG = 10
+BACKLOG = 5
 
 #: The queues whose messages can be sent again.
 QUEUES = ("hash_verify", "chain_write", "db_update", queues.URGENT)
