@@ -91,8 +91,7 @@ class PipelineBroker(dramatiq.Broker):
     def close(self) -> None:
         """Close the connections to Redis; the next message opens new ones."""
         if "redis" in self.__dict__:
-            self.redis.bell.stop()
-            self.redis.client.close()
+            self.redis.close()
             del self.__dict__["redis"]
 
 

@@ -13,6 +13,7 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from pipeline import transitions
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import redis
 
     from pipeline.models import Outbox
+    from pipeline.redis_scripts import Script
 
 logger = logging.getLogger(__name__)
 
@@ -141,10 +143,19 @@ def _publish_all() -> None:
 
 
 def _add_to_stream(rows: Sequence[Outbox]) -> None:
-    from pipeline.redis_client import connect
+    from pipeline.settings import get_settings
 
-    with connect() as client:
-        client.register_script(ADD)(keys=[STREAM], args=[KEPT, *map(json.dumps, _events(rows))])
+    add = _add_script(get_settings().redis_dsn)
+    add(keys=[STREAM], args=[KEPT, *map(json.dumps, _events(rows))])
+
+
+@lru_cache(maxsize=1)
+def _add_script(_dsn: str) -> Script:
+    """To connect takes longer than to publish."""
+    from pipeline.redis_client import connect
+    from pipeline.redis_scripts import Scripts
+
+    return Scripts(connect()).register(ADD)
 
 
 def _events(rows: Sequence[Outbox]) -> Iterator[dict[str, Any]]:

@@ -15,6 +15,7 @@ from dramatiq.rate_limits import WindowRateLimiter
 from dramatiq.rate_limits.backends.redis import RedisBackend
 
 from pipeline.redis_client import connect
+from pipeline.redis_scripts import Scripts
 from pipeline.settings import get_settings
 
 #: Microseconds. KEYS: the list of the slots' times, newest first. ARGV: limit, window, spacing, how
@@ -72,7 +73,7 @@ class SlidingWindowRateLimiter(WindowRateLimiter):
 
     def __init__(self, backend: RedisBackend, key: str, *, limit: int, window: int) -> None:
         super().__init__(backend, key, limit=limit, window=window)  # type: ignore[no-untyped-call]
-        self._script: Any = backend.client.register_script(TAKE)
+        self._script = Scripts(backend.client).register(TAKE)
 
     def take(self, wanted: int = 1, *, patience_seconds: float = 0) -> Slot:
         """Take as many slots as there are now, or the next one, if it is not further away than that.

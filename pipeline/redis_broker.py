@@ -22,6 +22,7 @@ from dramatiq.common import current_millis, q_name
 
 from pipeline.bell import Bell, channel_of
 from pipeline.queues import HEARTBEATS_KEY, NAMESPACE, acks_key, messages_key
+from pipeline.redis_scripts import Scripts
 
 #: How often, in seconds, a process looks at its queues without having heard the bell, and says that it
 #: is alive.
@@ -125,11 +126,19 @@ class DelayingRedisBroker(RedisBroker):
         self.in_hand: defaultdict[str, set[str]] = defaultdict(set)
         self.bell = Bell(self.client, self.broker_id)
         self._channel = channel_of(self.client)
+        self._scripts = Scripts(self.client)
         self._enqueue, self._delay, self._make_due, self._look, self._ack_all = map(
-            self.client.register_script, (ENQUEUE, DELAY, MAKE_DUE, LOOK, ACK_ALL)
+            self._scripts.register, (ENQUEUE, DELAY, MAKE_DUE, LOOK, ACK_ALL)
         )
+        self.scripts = {name: self._scripts.register(own.script) for name, own in self.scripts.items()}
         self._looking = threading.Lock()
         self._look_at = 0.0
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.bell.stop()
+        self._scripts.close()
+        self.client.close()
 
     def do_enqueue(self, queue_name: str, redis_id: str, body: bytes) -> None:
         """Put a message into its list, or among those that wait for their time."""
