@@ -87,15 +87,25 @@ class PostgresqlDatabase(peewee.PostgresqlDatabase):
             conn.close()  # without its limits it is not used
             raise
 
-    def begin(self, isolation_level: Any = None) -> None:
-        """Begin a transaction, on a new connection if the server has cut the one there was."""
+    def begin(self, isolation_level: Any = None, *, harmless: bool = False) -> None:
+        """Begin a transaction, on a new connection if the server has cut the one there was.
+
+        ``harmless``: its commit need not be on disk.
+        """
         self._replace_broken()
+        begin = self._begin_harmless if harmless else partial(super().begin, isolation_level)
         try:
-            super().begin(isolation_level)
+            begin()
         except peewee.DatabaseError:
             if not self._replace_broken():
                 raise
-            super().begin(isolation_level)
+            begin()
+
+    def _begin_harmless(self) -> None:
+        """In one round trip. Two statements can not be prepared."""
+        with peewee.__exception_wrapper__:  # type: ignore[attr-defined]  # as peewee's own begin
+            cursor = self.cursor()  # type: ignore[no-untyped-call]
+            cursor.execute("BEGIN; SET LOCAL synchronous_commit TO off", prepare=False)
 
     def execute_sql(self, sql: str, params: Any = None) -> Any:
         """As peewee's, but outside of a transaction never on a connection that is known to be broken."""
@@ -250,15 +260,7 @@ def transaction(function: Callable[P, R]) -> Callable[P, R]:
     transaction can start it again. Raises `DatabaseUnavailable` when the tries are used up.
     """
 
-    @functools.wraps(function)
-    def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        def whole() -> R:
-            with database.atomic():
-                return function(*args, **kwargs)
-
-        return retrying(whole)
-
-    return run
+    return _in_transaction(function, harmless=False)
 
 
 def harmless(function: Callable[P, R]) -> Callable[P, R]:
@@ -267,13 +269,19 @@ def harmless(function: Callable[P, R]) -> Callable[P, R]:
     Inside an open transaction it is as durable as that one.
     """
 
+    return _in_transaction(function, harmless=True)
+
+
+def _in_transaction(function: Callable[P, R], *, harmless: bool) -> Callable[P, R]:
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        if not is_sqlite() and database.transaction_depth() == 1:
-            database.execute_sql("SET LOCAL synchronous_commit TO off")
-        return function(*args, **kwargs)
+        def whole() -> R:
+            with database.atomic(**({"harmless": True} if harmless and not is_sqlite() else {})):
+                return function(*args, **kwargs)
 
-    return transaction(run)
+        return retrying(whole)
+
+    return run
 
 
 def reading(function: Callable[P, R]) -> Callable[P, R]:
