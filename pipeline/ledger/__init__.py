@@ -12,6 +12,7 @@
 * `erasure`        document and salts go for good
 * `journal`        what rows do not tell: failed attempts, reorgs, who replayed
 * `outbox`         events that are not published yet
+* `fixed`          queries that are written once, for what each credential takes
 * `bulk`           many rows in one statement, each with values of its own
 * `counts`         how many writes are in each state; `states` says which those are
 * `gauges`, `history`   what is so now, and what was in each minute

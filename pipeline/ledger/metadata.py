@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +17,8 @@ from uuid import uuid4
 import peewee as pw
 
 from pipeline.database import database, is_sqlite
-from pipeline.ledger.sql import among, chunks, locked, rows, text_of
+from pipeline.ledger.fixed import Fixed, any_of
+from pipeline.ledger.sql import chunks, locked, rows, text_of
 from pipeline.models import Credential, utc_now
 
 #: The column as it is, or an empty object: other programs may have stored anything.
@@ -76,18 +78,22 @@ def mark_confirmed(
     _merge(credential_ids, _confirmed(place, confirmed_at))
 
 
-def mark_confirmed_at(places: Sequence[Place], *, confirmed_at: float) -> None:
-    """The same for the credentials of several places, which share a statement if each has few."""
+def mark_confirmed_at(places: Sequence[Place], *, confirmed_at: float, plain: bool = False) -> None:
+    """The same for the credentials of several places, which share a statement if each has few.
+
+    ``plain``: of metadata that PostgreSQL's jsonb does not take a `peewee.DataError` is raised, and the
+    transaction is lost; to be prepared for it takes two more round trips.
+    """
     values = [_confirmed(place, confirmed_at) for place in places]
     count = sum(len(place.credential_ids) for place in places)
     if not is_sqlite() and count < FEW * len(places):
         named = zip(places, values, strict=True)
         patches = [(id_, own) for place, own in named for id_ in place.credential_ids]
         for part in chunks(patches):
-            _merge_each(part)
+            _merge_each(part, plain=plain)
         return
     for place, own in zip(places, values, strict=True):
-        _merge(place.credential_ids, own)
+        _merge(place.credential_ids, own, plain=plain)
 
 
 def _confirmed(place: Place, confirmed_at: float) -> Mapping[str, Any]:
@@ -119,18 +125,26 @@ def read_object(text: str | None) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _merge(credential_ids: Sequence[str], values: Mapping[str, Any]) -> None:
+def _merge(credential_ids: Sequence[str], values: Mapping[str, Any], *, plain: bool = False) -> None:
     for part in chunks(credential_ids):
         try:
-            with database.atomic():
-                Credential.update(metadata=_merged(values), updated_at=utc_now()).where(
-                    among(Credential.id, part)
-                ).execute()
+            with nullcontext() if plain else database.atomic():
+                kept, gone = _kept_and_gone(values)
+                _merge_same(list(part), kept, gone, utc_now())
         except pw.DataError:
+            if plain:
+                raise
             _merge_texts(part, values)
 
 
-def _merge_each(patches: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+_merge_same = Fixed(
+    lambda ids, kept, gone, now: Credential.update(metadata=_merged(kept, gone), updated_at=now).where(
+        any_of(Credential.id, ids)
+    )
+)
+
+
+def _merge_each(patches: Sequence[tuple[str, Mapping[str, Any]]], *, plain: bool) -> None:
     """`_merge` on PostgreSQL, with values of its own for each credential, all of the same keys."""
     kept = [
         json.dumps({key: value for key, value in values.items() if value is not None})
@@ -139,11 +153,13 @@ def _merge_each(patches: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
     new = pw.SQL("unnest(%s::text[], %s::jsonb[]) AS new(id, kept)", [[id_ for id_, _ in patches], kept])
     merged = pw.SQL(f"({POSTGRESQL_OBJECT} - %s::text[]) || new.kept", [list(patches[0][1])])
     try:
-        with database.atomic():
+        with nullcontext() if plain else database.atomic():
             Credential.update(metadata=merged, updated_at=utc_now()).from_(new).where(
                 Credential.id == pw.SQL("new.id")
             ).execute()
     except pw.DataError:
+        if plain:
+            raise
         for id_, values in patches:
             _merge_texts([id_], values)
 
@@ -179,10 +195,16 @@ def merged_text(text: str | None, values: Mapping[str, Any]) -> str:
     return re.sub(f'"{mark}([^"]*)"', r"\1", json.dumps(kept))
 
 
-def _merged(values: Mapping[str, Any]) -> pw.Node:
-    """`Credential.metadata` with ``values`` merged in; None takes a key out."""
+def _kept_and_gone(values: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """What is merged in, and the keys that are taken out; SQLite takes out what is null in the first."""
     if is_sqlite():
-        return pw.SQL(f"json_patch({SQLITE_OBJECT}, ?)", [json.dumps(values)])
+        return json.dumps(values), []
     kept = json.dumps({key: value for key, value in values.items() if value is not None})
-    gone = [key for key, value in values.items() if value is None]
-    return pw.SQL(f"({POSTGRESQL_OBJECT} - %s::text[]) || %s::jsonb", [gone, kept])
+    return kept, [key for key, value in values.items() if value is None]
+
+
+def _merged(kept: Any, gone: Any) -> pw.Node:
+    """`Credential.metadata` with ``kept`` merged in, and without the keys in ``gone``."""
+    if is_sqlite():
+        return pw.SQL(f"json_patch({SQLITE_OBJECT}, ?)", [kept.value])
+    return pw.SQL(f"({POSTGRESQL_OBJECT} - %s::text[]) || %s::jsonb", [gone.value, kept.value])

@@ -18,6 +18,7 @@ import peewee as pw
 from pipeline.database import database, is_sqlite, transaction
 from pipeline.ledger import sql
 from pipeline.ledger.bulk import insert_each
+from pipeline.ledger.fixed import Fixed, any_of
 from pipeline.ledger.sql import chunks
 from pipeline.models import Outbox
 
@@ -75,13 +76,29 @@ def claim(*, published: Sequence[Outbox] = ()) -> list[Outbox]:
     if not is_sqlite():
         database.execute_sql("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
     if published:
-        Outbox.delete().where(Outbox.id.in_([row.id for row in published])).execute()
-    now = sql.now()
+        _delete([row.id for row in published])
+    # Of the clock that all share; SQLite has no other than ours.
+    found = _claim(time.time()) if is_sqlite() else _claim()
+    return sorted(
+        (Outbox(**dict(zip(COLUMNS, row, strict=True))) for row in found.fetchall()), key=lambda row: row.id
+    )
+
+
+COLUMNS = ("id", "at", "event", "jobs", "detail")
+
+
+def _claim_query(now: Any = None) -> Any:
+    now = sql.now() if now is None else now
     other, oldest = Outbox.alias(), Outbox.alias()
     taken = other.select(other.id).where(other.claimed_at > now - CLAIM_SECONDS)
     free = oldest.select(oldest.id).order_by(oldest.id).limit(ROWS)
-    query = Outbox.update(claimed_at=now).where(Outbox.id.in_(free), ~pw.fn.EXISTS(taken)).returning(Outbox)
-    return sorted(query.execute(), key=lambda row: row.id)
+    query = Outbox.update(claimed_at=now).where(Outbox.id.in_(free), ~pw.fn.EXISTS(taken))
+    return query.returning(*(getattr(Outbox, name) for name in COLUMNS))
+
+
+_claim = Fixed(_claim_query)
+
+_delete = Fixed(lambda ids: Outbox.delete().where(any_of(Outbox.id, ids)))
 
 
 @transaction

@@ -20,6 +20,7 @@ from pipeline.database import transaction
 from pipeline.errors import ConflictingWrite, PipelineError, UnknownCredential
 from pipeline.intake import WriteRequest
 from pipeline.ledger import dead_letters, fresh, metadata
+from pipeline.ledger.fixed import Fixed
 from pipeline.ledger.sql import among, chunks, lock_credentials, rows, still
 from pipeline.models import Batch, BatchState, State, Write
 
@@ -272,7 +273,11 @@ def _ids_of(job_ids: Sequence[str]) -> dict[str, int]:
 
 def find(job_id: str) -> int | None:
     """The write of this job."""
-    return _ids_of([job_id]).get(job_id)
+    found = _id_of(job_id).fetchone()
+    return None if found is None else int(found[0])
+
+
+_id_of = Fixed(lambda job_id: Write.select(Write.id).where(Write.job_id == job_id))
 
 
 def find_all(job_ids: Sequence[str]) -> dict[str, int]:

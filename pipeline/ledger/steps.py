@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline import transitions
+from pipeline.ledger.fixed import Fixed, any_of
 from pipeline.ledger.sql import among, rows
 from pipeline.models import Batch, Write
 
@@ -16,15 +17,29 @@ def tell(event: str, batch_id: int, **fields: Any) -> None:
     tell_each(event, {batch_id: fields})
 
 
-def tell_each(event: str, fields: Mapping[int, Mapping[str, Any]]) -> None:
-    """Log the same step of several batches' members, each with the fields of its batch."""
+def tell_each(
+    event: str, fields: Mapping[int, Mapping[str, Any]], *, sizes: Mapping[int, int] | None = None
+) -> None:
+    """Log the same step of several batches' members, each with the fields of its batch.
+
+    ``sizes`` of the batches, where they are known.
+    """
     if not fields:
         return
-    sizes: dict[int, int] = dict(rows(Batch.select(Batch.id, Batch.size).where(among(Batch.id, [*fields]))))
+    if sizes is None:
+        sizes = dict(rows(Batch.select(Batch.id, Batch.size).where(among(Batch.id, [*fields]))))
     jobs: defaultdict[int, list[transitions.Job]] = defaultdict(list)
     named = [batch_id for batch_id in fields if not transitions.is_one_line(sizes[batch_id])]
-    query = Write.select(Write.batch, Write.job_id, Write.credential_id).where(among(Write.batch, named))
-    for batch_id, job_id, credential_id in rows(query.order_by(Write.id)) if named else ():
+    for batch_id, job_id, credential_id in _jobs(named).fetchall() if named else ():
         jobs[batch_id].append((job_id, credential_id))
     for batch_id, own in fields.items():
         transitions.tell(event, jobs[batch_id], count=sizes[batch_id], batch_id=batch_id, **own)
+
+
+_jobs = Fixed(
+    lambda batch_ids: (
+        Write.select(Write.batch, Write.job_id, Write.credential_id)
+        .where(any_of(Write.batch, batch_ids))
+        .order_by(Write.id)
+    )
+)

@@ -22,6 +22,7 @@ from pipeline.errors import PipelineError
 from pipeline.ledger import dead_letters, journal, tallies
 from pipeline.ledger.attempts import MAX_BACKOFF_MS, FailedAttempt, tell_delayed
 from pipeline.ledger.bulk import insert_each, update_each
+from pipeline.ledger.fixed import Fixed, any_of
 from pipeline.ledger.sql import CHUNK, among, chunks, locked, plain_rows, rows, still, text_of
 from pipeline.metrics.catalogue import RETRIED, SUCCEEDED
 from pipeline.models import Batch, BatchState, Credential, State, Verification, Write
@@ -81,8 +82,8 @@ def begin_first(write_ids: Sequence[int]) -> Begun:
     """
     taken = _recover(write_ids)
     wanted = [write_id for write_id in write_ids if write_id not in taken]
-    untouched = (Write.attempts == 0) & (Write.deliveries == 0) & Write.due_at.is_null()
-    fresh = [replace(write, attempts=1, deliveries=1) for write in _verifiable(wanted, untouched)]
+    found = [Verifiable(*row) for row in _untouched(wanted).fetchall()] if wanted else []
+    fresh = [replace(write, attempts=1, deliveries=1) for write in found]
     record = _note([write.id for write in fresh]) if fresh else None
     if len(fresh) == len(wanted):
         return Begun(fresh, record)
@@ -91,8 +92,15 @@ def begin_first(write_ids: Sequence[int]) -> Begun:
 
 
 def _note(write_ids: Sequence[int]) -> int:
-    row = {"first_id": min(write_ids), "last_id": max(write_ids), "write_ids": json.dumps(sorted(write_ids))}
-    return int(Verification.insert(row).execute())
+    ids = sorted(write_ids)
+    return int(_insert_record(time.time(), ids[0], ids[-1], json.dumps(ids)).fetchone()[0])
+
+
+_insert_record = Fixed(
+    lambda now, first, last, ids: Verification.insert(
+        begun_at=now, first_id=first, last_id=last, write_ids=ids
+    ).returning(Verification.id)
+)
 
 
 def _recover(write_ids: Sequence[int]) -> set[int]:
@@ -101,14 +109,21 @@ def _recover(write_ids: Sequence[int]) -> set[int]:
     if not write_ids:
         return taken
     wanted = set(write_ids)
-    near = (Verification.first_id <= max(wanted)) & (Verification.last_id >= min(wanted))
-    for record in list(Verification.select().where(near)):
+    for row in _near(min(wanted), max(wanted)).fetchall():
+        record = Verification(id=row[0], begun_at=row[1], write_ids=row[2])
         ids = set(json.loads(record.write_ids))
         if record.begun_at > time.time() - REDELIVERY_SECONDS:
             taken |= ids & wanted
         elif ids & wanted and _takes_from(record, sorted(ids - wanted)):
             _count_delivery(sorted(ids & wanted), record.begun_at)
     return taken
+
+
+_near = Fixed(
+    lambda first, last: Verification.select(
+        Verification.id, Verification.begun_at, Verification.write_ids
+    ).where(Verification.first_id <= last, Verification.last_id >= first)
+)
 
 
 def _takes_from(record: Verification, left: list[int]) -> bool:
@@ -130,7 +145,10 @@ def _count_delivery(write_ids: Sequence[int], begun_at: float) -> None:
 def end(records: Sequence[int]) -> None:
     """The verifications that begun with these have ended, whatever became of the writes."""
     if records:
-        Verification.delete().where(Verification.id.in_(list(records))).execute()
+        _delete_records(list(records))
+
+
+_delete_records = Fixed(lambda ids: Verification.delete().where(any_of(Verification.id, ids)))
 
 
 @transaction
@@ -167,8 +185,12 @@ def begin(write_ids: Sequence[int], *, again: bool = True) -> list[Verifiable]:
 
 
 def _verifiable(write_ids: Sequence[int], condition: Any) -> list[Verifiable]:
-    """Those of these writes that are queued and fulfil ``condition``, beside their credentials."""
-    query = (
+    return [Verifiable(*row) for row in plain_rows(_select(among(Write.id, write_ids), condition))]
+
+
+def _select(named: Any, condition: Any) -> Any:
+    """Those of the ``named`` writes that are queued and fulfil ``condition``, beside their credentials."""
+    return (
         Write.select(
             Write.id,
             Write.job_id,
@@ -183,10 +205,16 @@ def _verifiable(write_ids: Sequence[int], condition: Any) -> list[Verifiable]:
             Credential.data_hash,
         )
         .join(Credential, pw.JOIN.LEFT_OUTER, on=(Credential.id == Write.credential_id))
-        .where(among(Write.id, write_ids), still(Write.state, State.QUEUED), condition)
+        .where(named, still(Write.state, State.QUEUED), condition)
         .order_by(Write.id)
     )
-    return [Verifiable(*row) for row in plain_rows(query)]
+
+
+_untouched = Fixed(
+    lambda ids: _select(
+        any_of(Write.id, ids), (Write.attempts == 0) & (Write.deliveries == 0) & Write.due_at.is_null()
+    )
+)
 
 
 @transaction
@@ -271,7 +299,7 @@ def _fill(ids: list[int], *, document_checked: bool, lane: str, size: int) -> li
     if not groups:
         return []
     now = time.time()
-    common = {**_new_batch(lane, due_at=now), "state": BatchState.FULL}
+    common = {**_new_batch(lane, now=now, due_at=now), "state": BatchState.FULL}
     del common["size"]
     made = insert_each(
         Batch,
@@ -308,46 +336,66 @@ def _join(
     made: list[int] = []
     waiting = ids
     while waiting:
-        batch = _lock_open(lane)
+        batch = _lock_open(lane).fetchone() or _insert_open(lane, time.time(), time.time() + linger_seconds)
         if batch is None:
-            _insert_open(lane, linger_seconds)
             continue
-        part, waiting = waiting[: max_size - batch.size], waiting[max_size - batch.size :]
-        joined = plain_rows(
-            Write.update(
-                state=State.VERIFIED,
-                attempts=AT_LEAST_ONE,
-                batch=batch.id,
-                document_checked=document_checked,
-                updated_at=time.time(),
-            )
-            .where(among(Write.id, part), still(Write.state, State.QUEUED))
-            .returning(Write.job_id, Write.credential_id)
-        )
+        batch_id, size = batch
+        part, waiting = waiting[: max_size - size], waiting[max_size - size :]
+        joined = _put_into_open(list(part), batch_id, document_checked, time.time()).fetchall()
         tallies.attempts(len(joined), stage="hash_verify", outcome=SUCCEEDED)
         if joined:
-            transitions.tell("verified", [(row[0], row[1]) for row in joined], batch_id=batch.id)
-        made += [batch.id] if joined and not batch.size else []
-        size = batch.size + len(joined)
-        full = {"state": BatchState.FULL, "due_at": time.time()} if size >= max_size else {}
-        Batch.update(size=size, **full).where(Batch.id == batch.id).execute()
+            transitions.tell("verified", [(row[0], row[1]) for row in joined], batch_id=batch_id)
+        made += [batch_id] if joined and not size else []
+        if size + len(joined) < max_size:
+            _set_size(batch_id, size + len(joined))
+        else:
+            _fill_up(batch_id, size + len(joined), time.time())
     return made
 
 
-def _lock_open(lane: str) -> Batch | None:
-    query = Batch.select(Batch.id, Batch.size).where(Batch.lane == lane, Batch.state == BatchState.OPEN)
-    batch: Batch | None = locked(query).first()
-    return batch
+_put_into_open = Fixed(
+    lambda ids, batch_id, document_checked, now: (
+        Write.update(
+            state=State.VERIFIED,
+            attempts=AT_LEAST_ONE,
+            batch=batch_id,
+            document_checked=document_checked,
+            updated_at=now,
+        )
+        .where(any_of(Write.id, ids), still(Write.state, State.QUEUED))
+        .returning(Write.job_id, Write.credential_id)
+    )
+)
+
+_set_size = Fixed(lambda batch_id, size: Batch.update(size=size).where(Batch.id == batch_id))
+
+_fill_up = Fixed(
+    lambda batch_id, size, now: Batch.update(size=size, state=BatchState.FULL, due_at=now).where(
+        Batch.id == batch_id
+    )
+)
+
+_lock_open = Fixed(
+    lambda lane: locked(
+        Batch.select(Batch.id, Batch.size).where(Batch.lane == lane, Batch.state == BatchState.OPEN)
+    )
+)
 
 
-def _insert_open(lane: str, linger_seconds: float) -> None:
-    """Make an open batch, unless somebody else has just done so."""
-    row = _new_batch(lane, due_at=time.time() + linger_seconds)
-    Batch.insert(row).on_conflict_ignore().execute()
+def _insert_open(lane: str, now: float, due_at: float) -> tuple[int, int] | None:
+    """Make an open batch and lock it; returns its id and size, or None: somebody else has just made one."""
+    made = _insert_batch(lane, now, due_at).fetchone()
+    return None if made is None else (made[0], 0)
 
 
-def _new_batch(lane: str, *, due_at: float) -> dict[str, Any]:
-    now = time.time()
+_insert_batch = Fixed(
+    lambda lane, now, due_at: (
+        Batch.insert(_new_batch(lane, now=now, due_at=due_at)).on_conflict_ignore().returning(Batch.id)
+    )
+)
+
+
+def _new_batch(lane: Any, *, now: Any, due_at: Any) -> dict[str, Any]:
     return {
         "lane": lane,
         "state": BatchState.OPEN,
