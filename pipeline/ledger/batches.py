@@ -173,17 +173,20 @@ def submit_many(
     nonce_floor: int,
     sign: Callable[[bytes, int], Signed],
     max_in_flight: int | None = None,
+    used_below: int = 0,
 ) -> list[Transaction]:
     """Close the batches, reserve nonces in their order, sign, and store it all, or nothing of it.
 
     ``sign(root, nonce)`` must do no I/O. ``nonce_floor`` is the number of the signer's mined
     transactions, below which no nonce can be used any more. Returns what is stored: nothing of
-    batches that are gone, for which ``max_in_flight`` leaves no room, or while writing is paused.
+    batches that are gone, for which ``max_in_flight`` leaves no room (``used_below``: see
+    `nonces.in_flight`), or while writing is paused.
     """
     signer = nonces.lock_signer(account.chain_id, account.signer, nonce_floor)
     room = len(batch_ids)
     if max_in_flight is not None:
-        room = max(0, max_in_flight - nonces.in_flight(account.chain_id, account.signer).count)
+        in_flight = nonces.in_flight(account.chain_id, account.signer, used_below).count
+        room = max(0, max_in_flight - in_flight)
     planted = _plant(dict(islice(_lock_ready(batch_ids).items(), room)))
     if not planted:
         return []
@@ -201,6 +204,7 @@ def submit_many(
     steps.tell_each(
         "written",
         {one.batch_id: {"transaction_hash": own.hash, "nonce": nonce} for one, own, nonce in told},
+        _sizes(planted),
     )
     return nonces.store_many(
         signed,
@@ -221,7 +225,7 @@ def submit_mock_many(batch_ids: Sequence[int]) -> list[int]:
     """Close the batches as if they were on a chain already; returns those that were not gone."""
     planted = _plant(_lock_ready(batch_ids))
     _close(planted, {}, state=BatchState.SETTLED, mock=True, sent_at=time.time())
-    steps.tell_each("written", {one.batch_id: {"mock": True} for one in planted})
+    steps.tell_each("written", {one.batch_id: {"mock": True} for one in planted}, _sizes(planted))
     return [one.batch_id for one in planted]
 
 
@@ -251,6 +255,10 @@ class _Planted:
     batch_id: int
     size: int
     root: bytes
+
+
+def _sizes(planted: Sequence[_Planted]) -> dict[int, int]:
+    return {one.batch_id: one.size for one in planted}
 
 
 def _plant(roots: Mapping[int, str | None]) -> list[_Planted]:

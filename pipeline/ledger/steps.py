@@ -16,11 +16,17 @@ def tell(event: str, batch_id: int, **fields: Any) -> None:
     tell_each(event, {batch_id: fields})
 
 
-def tell_each(event: str, fields: Mapping[int, Mapping[str, Any]]) -> None:
-    """Log the same step of several batches' members, each with the fields of its batch."""
+def tell_each(
+    event: str, fields: Mapping[int, Mapping[str, Any]], sizes: Mapping[int, int] | None = None
+) -> None:
+    """Log the same step of several batches' members, each with the fields of its batch.
+
+    ``sizes``: how many members each has, where that is known.
+    """
     if not fields:
         return
-    sizes: dict[int, int] = dict(rows(Batch.select(Batch.id, Batch.size).where(among(Batch.id, [*fields]))))
+    if sizes is None:
+        sizes = dict(rows(Batch.select(Batch.id, Batch.size).where(among(Batch.id, [*fields]))))
     jobs: defaultdict[int, list[transitions.Job]] = defaultdict(list)
     named = [batch_id for batch_id in fields if not transitions.is_one_line(sizes[batch_id])]
     query = Write.select(Write.batch, Write.job_id, Write.credential_id).where(among(Write.batch, named))

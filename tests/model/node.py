@@ -84,6 +84,8 @@ class Node:
             nonce += 1
         return nonce
 
+    reconnects = 0
+
     def check_guards(self, **_: Any) -> int:
         self._asked()
         return AFFORDABLE

@@ -100,7 +100,14 @@ def worlds(database_url: str, **settings: object) -> Iterator[Callable[[], World
         patch.setattr(redis_client, "connect", lambda: holder[0].broker.redis())
         for module in ("pipeline.reconciliation", "pipeline.events"):
             patch.setattr(f"{module}.connect", lambda: holder[0].broker.redis(), raising=False)
-        for module in ("chain.client", "chain_writing", "ready", "settlement.sweep", "reconciliation"):
+        for module in (
+            "chain.client",
+            "chain_writing",
+            "outlook",
+            "ready",
+            "settlement.sweep",
+            "reconciliation",
+        ):
             patch.setattr(f"pipeline.{module}.chain_client", lambda: holder[0].node)
         clock, boundaries = Clock(), Boundaries()
         clock.install(patch)
