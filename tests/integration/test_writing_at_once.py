@@ -10,7 +10,7 @@ from pipeline import chain_writing, holding, outlook, settlement
 from pipeline.chain.client import chain_client
 from pipeline.credentials import sync
 from pipeline.errors import InsufficientFunds
-from pipeline.ledger import incidents, nonces
+from pipeline.ledger import finality, incidents, nonces
 from pipeline.models import State, Transaction, TransactionState, Write
 from pipeline.outlook import Outlook
 from pipeline.settlement import pace
@@ -117,6 +117,20 @@ def test_what_is_signed_is_taken_off_the_balance(proxy: FaultProxy, anvil: Anvil
     settle_and_complete()  # it is reviewed
     chain_writing.write_ready()
     finished(anvil, 20)
+
+
+def test_watched_blocks_are_not_read_again(proxy: FaultProxy, anvil: Anvil) -> None:
+    """Forty are watched; a sweep reads those on top of them, and knows that they are where they were."""
+    queued(40)
+    chain_writing.write_ready()
+    settle_and_complete()
+    queued_later(40, 4)
+    before = proxy.counts["eth_getBlockByNumber"]
+    chain_writing.write_ready()
+    settle_and_complete()
+    assert proxy.counts["eth_getBlockByNumber"] - before < 40
+    finished(anvil, 44)
+    assert len(finality.watched(chain_client().chain_id)) == 44
 
 
 def test_a_changed_node_is_asked_at_once(proxy: FaultProxy, anvil: Anvil) -> None:

@@ -18,7 +18,7 @@ from pipeline.errors import ChainError
 from pipeline.ledger.sql import rows
 from pipeline.models import State, Write
 from pipeline.settings import get_settings
-from pipeline.settlement import healing, pace, sweep
+from pipeline.settlement import healing, pace, sweep, view
 from pipeline.turns import Turns
 from tests.model.broker import Broker
 from tests.model.clock import Clock
@@ -69,6 +69,7 @@ class World:
         healing._lowest.clear()
         pace._newest, pace._asked_until, pace._mines_at_once = None, 0.0, True
         sweep._last_look = 0.0
+        view._lineages.clear()
 
     def drain(self) -> None:
         """Take everything to its end: nothing is wrong any more, and time goes by."""
