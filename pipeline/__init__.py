@@ -1,8 +1,8 @@
 """A queue of blockchain writes for credential issuers: the map.
 
 * handing in and asking: `client`, `credentials`, `events`, `erasure`; `queueing_actor`, `intake`, `queueing`
-* the stages, called by the actors: `verification`, `ready`, `chain_writing`, `sending`, `settlement`,
-  `completion`
+* the stages, called by the actors: `verification`, `ready`, `chain_writing`, `outlook`, `sending`,
+  `settlement`, `completion`
 * what goes wrong: `attempts`, `malformed`, `burial`, `deadletters`, `replaying`, `holding`, `incidents`
 * the sweeps: `settlement`, `reconciliation`, `retention`
 * the truth, in SQL: `models`, `database`, `migrations`, `ledger` (every transition), `status`, `timeline`

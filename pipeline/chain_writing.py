@@ -18,7 +18,8 @@ from pipeline.ledger.batches import Account, Ready
 from pipeline.metrics import catalogue, recorder
 from pipeline.middleware.rate_limit import wait_for_slots
 from pipeline.models import Transaction
-from pipeline.ready import batches_ready, is_any_ready
+from pipeline.outlook import Outlook
+from pipeline.ready import batches_ready
 from pipeline.settings import get_settings
 from pipeline.settlement import pace
 
@@ -47,15 +48,39 @@ def write_ready() -> None:
     Then, and when as many are in flight as may be, a sweep looks at once what is mined: a fast chain
     has room again.
     """
-    deadline = time.monotonic() + TURN_SECONDS
-    while _write_while_there_is_room(deadline) and not get_settings().blockchain_mock_enabled:
-        if not _settled_some() or time.monotonic() > deadline:
+    deadline, outlook, unswept = time.monotonic() + TURN_SECONDS, Outlook(), False
+    while (written := _write_while_there_is_room(deadline, outlook)) or unswept:
+        if get_settings().blockchain_mock_enabled:
+            return
+        unswept = written and _mined_meanwhile(outlook)
+        if not (unswept or _settled_some(outlook)) or time.monotonic() > deadline:
             return
 
 
-def _settled_some() -> bool:
+def _mined_meanwhile(outlook: Outlook) -> bool:
+    """Whether there is more room since the chain has used nonces at once, of which no sweep has told yet.
+
+    Only where there was none: to sweep costs the same for a hundred as for a few. Never more than a
+    hundred wait for a sweep.
+    """
+    chain, room = chain_client(), outlook.room()
+    if room is None or room > 0 or not pace.mines_at_once():
+        return False
+    waiting = nonces.waiting(chain.chain_id, chain.signer_address)
+    if len(waiting) >= GROUP:
+        return False
+    try:
+        outlook.look_at_nonces(chain, waiting)
+    except ChainError as exc:
+        logger.warning("not known what is mined: %s", exc.message)
+        return False
+    return bool(outlook.room())
+
+
+def _settled_some(outlook: Outlook) -> bool:
     """Whether there is more room after a sweep; on a fast chain after a few of them."""
     before = left = _in_flight()
+    outlook.swept()
     swept = True
     for pause_seconds in pace.pauses():
         time.sleep(pause_seconds)
@@ -83,10 +108,10 @@ def _in_flight() -> int:
     return nonces.in_flight(settings.blockchain_chain_id, chain_client().signer_address).count
 
 
-def _write_while_there_is_room(deadline: float) -> bool:
+def _write_while_there_is_room(deadline: float, outlook: Outlook) -> bool:
     """Whether anything was written."""
     asked_at, written = time.monotonic(), False
-    while write_next() and time.monotonic() < deadline:
+    while write_next(outlook=outlook) and time.monotonic() < deadline:
         written = True
         if time.monotonic() - asked_at > SETTLE_SECONDS and not get_settings().blockchain_mock_enabled:
             messages.send("settle")
@@ -94,29 +119,33 @@ def _write_while_there_is_room(deadline: float) -> bool:
     return written
 
 
-def write_next(limit: int = GROUP) -> bool:
+def write_next(limit: int = GROUP, *, outlook: Outlook | None = None) -> bool:
     """Write the next batches: rate slots first, then the guards, then the intents, then the bytes.
 
     They are closed last of all, so that they grow while they wait. False when there was none.
     """
-    group = _with_slots(limit)
+    outlook = outlook or Outlook()
+    group = _with_slots(limit, outlook)
     if not group:
         return False
     with recorder.timed(catalogue.STAGE_DURATION, stage=STAGE):
         if get_settings().blockchain_mock_enabled:
             _write_mock(group)
         else:
-            _write(group, chain_client())
+            _write(group, chain_client(), outlook)
     return True
 
 
-def _with_slots(limit: int) -> list[Ready]:
+def _with_slots(limit: int, outlook: Outlook) -> list[Ready]:
     """The batches to write, once the limiter has granted slots; chosen again when that took time."""
-    group, begin = batches_ready(limit), time.monotonic()
-    granted = wait_for_slots(len(group), is_any_ready) if group else 0
+    room = outlook.room()
+    group, begin = batches_ready(limit, room), time.monotonic()
+    granted = wait_for_slots(len(group), lambda: bool(batches_ready(1, room))) if group else 0
     if not granted:
         return []
-    return group[:granted] if time.monotonic() - begin < AT_ONCE_SECONDS else batches_ready(granted)
+    if time.monotonic() - begin < AT_ONCE_SECONDS:
+        return group[:granted]
+    return batches_ready(granted, room)
 
 
 def _write_mock(group: Sequence[Ready]) -> None:
@@ -127,13 +156,14 @@ def _write_mock(group: Sequence[Ready]) -> None:
         )
 
 
-def _write(group: Sequence[Ready], chain: ChainClient) -> None:
+def _write(group: Sequence[Ready], chain: ChainClient, outlook: Outlook) -> None:
     """What is against chain, wallet or settings holds chain writing, and costs neither attempt nor nonce."""
     stored: list[Transaction] = []
     with attempts.at_batches(group, stage=STAGE):
         try:
-            fit = holding.check(chain, fresh=True)
-            stored = _submit(group[: fit.affordable], chain, fit.in_flight)
+            fit = outlook.fit(chain)
+            stored = _submit(group[: fit.affordable], chain, fit.in_flight, outlook.used_below)
+            outlook.signed(len(stored))
         except holding.OF_A_WALLET as error:
             holding.hold(error, signer=chain.signer_address)
         except holding.HOLDS as error:
@@ -142,7 +172,7 @@ def _write(group: Sequence[Ready], chain: ChainClient) -> None:
         sending.send_in_order(chain, stored[-1])
 
 
-def _submit(group: Sequence[Ready], chain: ChainClient, in_flight: int) -> list[Transaction]:
+def _submit(group: Sequence[Ready], chain: ChainClient, in_flight: int, used_below: int) -> list[Transaction]:
     account = Account(chain.chain_id, chain.signer_address, chain.contract_address)
     fees = chain.fees()
     submit = partial(
@@ -151,6 +181,7 @@ def _submit(group: Sequence[Ready], chain: ChainClient, in_flight: int) -> list[
         nonce_floor=0 if in_flight else _first_free_nonce(chain),
         sign=lambda root, nonce: chain.prepare_anchor(root, nonce, fees),
         max_in_flight=get_settings().blockchain_max_in_flight,
+        used_below=used_below,
     )
     return _submitted(group, submit)
 

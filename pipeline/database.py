@@ -263,6 +263,17 @@ def transaction(function: Callable[P, R]) -> Callable[P, R]:
     return _in_transaction(function, harmless=False)
 
 
+def statement(function: Callable[P, R]) -> Callable[P, R]:
+    """`transaction` around one statement, which on PostgreSQL is one by itself: two round trips less."""
+    whole = transaction(function)
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        return whole(*args, **kwargs) if is_sqlite() else retrying(lambda: function(*args, **kwargs))
+
+    return run
+
+
 def harmless(function: Callable[P, R]) -> Callable[P, R]:
     """`transaction` whose commit PostgreSQL need not have on disk: to lose it costs a repeat, no more.
 

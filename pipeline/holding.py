@@ -53,10 +53,13 @@ class Fit:
     affordable: int
 
 
-def check(chain: ChainClient, *, fresh: bool = False) -> Fit:
-    """Check all guards, with what the ledger knows of chain and wallet. Raises as they do."""
+def check(chain: ChainClient, *, fresh: bool = False, used_below: int = 0) -> Fit:
+    """Check all guards, with what the ledger knows of chain and wallet. Raises as they do.
+
+    ``used_below``: see `nonces.in_flight`.
+    """
     known = chains.genesis_hash(chain.chain_id)
-    in_flight = nonces.in_flight(chain.chain_id, chain.signer_address)
+    in_flight = nonces.in_flight(chain.chain_id, chain.signer_address, used_below)
     affordable = chain.check_guards(fresh=fresh, reserved_wei=in_flight.reserved_wei, genesis_hash=known)
     if known is None:
         chains.remember(chain.chain_id, chain.genesis_hash())

@@ -8,11 +8,13 @@ from pipeline.ledger.batches import Ready
 from pipeline.settings import get_settings
 
 
-def batches_ready(limit: int) -> list[Ready]:
-    """At most so many, the most urgent first."""
+def batches_ready(limit: int, room: int | None = None) -> list[Ready]:
+    """At most so many, the most urgent first; ``room``: how many more may be in flight, if that is known."""
     settings = get_settings()
     if settings.blockchain_mock_enabled:
         return batches.ready(limit)
+    if room is not None:
+        return batches.ready(min(limit, room)) if room > 0 else []
     return batches.ready(
         limit,
         settings.blockchain_max_in_flight,

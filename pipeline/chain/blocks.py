@@ -16,11 +16,14 @@ class Block:
     number: int
     hash: str
     timestamp: int
+    #: Of the block below; empty where a node does not tell.
+    parent_hash: str = ""
 
     @classmethod
     def from_rpc(cls, answer: Mapping[str, Any]) -> Block:
         """Read a block object of ``eth_getBlockByNumber``."""
-        return cls(quantity(answer["number"]), answer["hash"], quantity(answer["timestamp"]))
+        number, timestamp = quantity(answer["number"]), quantity(answer["timestamp"])
+        return cls(number, answer["hash"], timestamp, answer.get("parentHash") or "")
 
 
 @dataclass(frozen=True, slots=True)

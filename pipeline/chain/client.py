@@ -86,6 +86,11 @@ class ChainClient:
                 self._given_signer = load_signer(self._settings)
             return self._given_signer
 
+    @property
+    def reconnects(self) -> int:
+        """Another one than before: the node was lost or changed, and what was seen of it is stale."""
+        return self.rpc.reconnects
+
     # --- before a write ------------------------------------------------------------------
 
     @cached_property

@@ -178,17 +178,20 @@ def submit_many(
     nonce_floor: int,
     sign: Callable[[bytes, int], Signed],
     max_in_flight: int | None = None,
+    used_below: int = 0,
 ) -> list[Transaction]:
     """Close the batches, reserve nonces in their order, sign, and store it all, or nothing of it.
 
     ``sign(root, nonce)`` must do no I/O. ``nonce_floor`` is the number of the signer's mined
     transactions, below which no nonce can be used any more. Returns what is stored: nothing of
-    batches that are gone, for which ``max_in_flight`` leaves no room, or while writing is paused.
+    batches that are gone, for which ``max_in_flight`` leaves no room (``used_below``: see
+    `nonces.in_flight`), or while writing is paused.
     """
     signer = nonces.lock_signer(account.chain_id, account.signer, nonce_floor)
     room = len(batch_ids)
     if max_in_flight is not None:
-        room = max(0, max_in_flight - nonces.in_flight(account.chain_id, account.signer).count)
+        in_flight = nonces.in_flight(account.chain_id, account.signer, used_below).count
+        room = max(0, max_in_flight - in_flight)
     planted = _plant(dict(islice(_lock_ready(batch_ids).items(), room)))
     if not planted:
         return []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from pipeline.database import transaction
+from pipeline.database import statement
 from pipeline.models import Chain
 
 
@@ -14,7 +14,7 @@ def genesis_hash(chain_id: int) -> str | None:
     return row[0] if row else None
 
 
-@transaction
+@statement
 def remember(chain_id: int, genesis_hash: str) -> None:
     """Note which chain it is, once and for all."""
     Chain.insert(chain_id=chain_id, genesis_hash=genesis_hash).on_conflict_ignore().execute()
@@ -26,7 +26,7 @@ def seen_block(chain_id: int) -> tuple[int, str] | None:
     return (row[0], row[1]) if row and row[0] is not None else None
 
 
-@transaction
+@statement
 def lower_for(chain_id: int, head: int | None) -> float:
     """For how many seconds the head has stood still below a block in which something of ours was seen.
 
@@ -43,7 +43,7 @@ def lower_for(chain_id: int, head: int | None) -> float:
     return 0.0
 
 
-@transaction
+@statement
 def mark_seen(chain_id: int, number: int, hash_: str, time_: float) -> None:
     """Note that everything up to this block has been looked at; ``time_`` is what it says of its own."""
     seen = {"seen_number": number, "seen_hash": hash_, "seen_time": time_}

@@ -9,9 +9,9 @@ from typing import Any
 
 import peewee as pw
 
-from pipeline.database import transaction
+from pipeline.database import statement, transaction
 from pipeline.ledger import journal, metadata, nonces, outbox, tallies
-from pipeline.ledger.sql import chunks, lock_credentials, locked, rows, still
+from pipeline.ledger.sql import among, chunks, lock_credentials, locked, rows, still
 from pipeline.models import Batch, BatchState, State, Transaction, TransactionState, Write
 
 #: States in which a batch counts as deep enough.
@@ -47,13 +47,17 @@ def _places(chain_id: int) -> Any:
     )
 
 
-@transaction
 def mark_final(batch_ids: Sequence[int]) -> None:
     """Nothing will take their block away."""
     for part in chunks(list(batch_ids)):
-        Batch.update(final_at=time.time()).where(
-            Batch.id.in_(part), Batch.state.in_(DEEP), Batch.final_at.is_null()
-        ).execute()
+        _mark_final(part)
+
+
+@statement
+def _mark_final(batch_ids: Sequence[int]) -> None:
+    Batch.update(final_at=time.time()).where(
+        among(Batch.id, batch_ids), Batch.state.in_(DEEP), Batch.final_at.is_null()
+    ).execute()
 
 
 @transaction

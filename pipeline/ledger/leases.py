@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import uuid4
 
-from pipeline.database import close_connection, transaction
+from pipeline.database import close_connection, statement
 from pipeline.errors import DatabaseUnavailable
 from pipeline.ledger import sql
 from pipeline.ledger.sql import rows
@@ -27,7 +27,7 @@ def new_holder() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
 
 
-@transaction
+@statement
 def acquire(name: str, holder: str, *, seconds: float) -> bool:
     """Take or prolong the lease ``name`` for ``seconds``; False while somebody else has it.
 
@@ -46,7 +46,7 @@ def acquire(name: str, holder: str, *, seconds: float) -> bool:
     return bool(rows(taken.returning(Lease.holder)))
 
 
-@transaction
+@statement
 def release(name: str, holder: str) -> None:
     """Give the lease back, if ``holder`` still has it."""
     Lease.delete().where(Lease.name == name, Lease.holder == holder).execute()

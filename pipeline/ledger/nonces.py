@@ -114,11 +114,16 @@ class InFlight:
     reserved_wei: int
 
 
-def in_flight(chain_id: int | None, signer: str | None = None) -> InFlight:
-    """What is under way on a chain, of one signer or of all."""
+def in_flight(chain_id: int | None, signer: str | None = None, used_below: int = 0) -> InFlight:
+    """What is under way on a chain, of one signer or of all.
+
+    Not what has a nonce below ``used_below``: the chain has used those, and no sweep has noted it yet.
+    """
     query = Transaction.select(
         Transaction.signer, Transaction.nonce, Transaction.gas_limit, Transaction.max_fee_wei
     ).where(Transaction.state.in_(TransactionState.UNMINED), Transaction.lost_at.is_null())
+    if used_below:
+        query = query.where(Transaction.nonce >= used_below)
     if chain_id is not None:
         query = query.where(Transaction.chain_id == chain_id)
     if signer is not None:
@@ -128,6 +133,17 @@ def in_flight(chain_id: int | None, signer: str | None = None) -> InFlight:
         cost_wei = gas_limit * int(max_fee_wei)
         dearest[owner, nonce] = max(dearest.get((owner, nonce), 0), cost_wei)
     return InFlight(len(dearest), sum(dearest.values()))
+
+
+def waiting(chain_id: int, signer: str) -> list[int]:
+    """The nonces of a signer that are signed for, and in no block as far as a sweep has seen; sorted."""
+    query = Transaction.select(Transaction.nonce).where(
+        Transaction.state.in_(TransactionState.UNMINED),
+        Transaction.lost_at.is_null(),
+        Transaction.chain_id == chain_id,
+        Transaction.signer == signer,
+    )
+    return sorted({row[0] for row in rows(query)})
 
 
 def lock_signer(chain_id: int, address: str, first_nonce: int) -> Signer:

@@ -9,7 +9,7 @@ from typing import Any
 
 import peewee as pw
 
-from pipeline.database import transaction
+from pipeline.database import statement, transaction
 from pipeline.errors import TransactionReverted
 from pipeline.ledger import dead_letters, nonces, steps, tallies
 from pipeline.ledger.bulk import update_each
@@ -43,19 +43,24 @@ def record_answer(transaction_id: int, answer: str, *, taken: bool) -> None:
     record_answers([Answer(transaction_id, answer, taken)])
 
 
-@transaction
 def record_answers(answers: Sequence[Answer]) -> None:
-    """Note what the node answered to sends."""
+    """Note what the node answered to sends: those that were taken by themselves, and so the others."""
     now = time.time()
     for taken, state in ((True, {"state": TransactionState.SENT}), (False, {})):
         mine = [answer for answer in answers if answer.taken is taken]
-        update_each(
-            Transaction,
-            [answer.transaction_id for answer in mine],
-            {Transaction.answer: [answer.text for answer in mine]},
-            Transaction.state.in_(TransactionState.UNMINED),
-            common={"sent_at": now, **state},
-        )
+        if mine:
+            _record_answers(mine, {"sent_at": now, **state})
+
+
+@statement
+def _record_answers(answers: Sequence[Answer], common: Mapping[str, Any]) -> None:
+    update_each(
+        Transaction,
+        [answer.transaction_id for answer in answers],
+        {Transaction.answer: [answer.text for answer in answers]},
+        Transaction.state.in_(TransactionState.UNMINED),
+        common=common,
+    )
 
 
 @transaction
@@ -72,8 +77,19 @@ def record_mined(transaction_id: int, mined: Mined) -> None:
 
 
 @transaction
+def record_mined_and_settle(found: Mapping[int, Mined], deep: Sequence[int]) -> list[Settled]:
+    """`record_mined_many`, and `settle_many` of the batches that are ``deep`` enough: both, or neither."""
+    _record_mined(found)
+    return _settle(deep)
+
+
+@transaction
 def record_mined_many(found: Mapping[int, Mined]) -> None:
     """Note the blocks of transactions with status 1; their batches wait on for confirmations."""
+    _record_mined(found)
+
+
+def _record_mined(found: Mapping[int, Mined]) -> None:
     live = among(Transaction.id, [*found]) & (Transaction.state != TransactionState.REVERTED)
     columns = (Transaction.id, Transaction.batch, Transaction.hash, Transaction.state, Transaction.block_hash)
     query = Transaction.select(*columns).where(live).order_by(Transaction.id)
@@ -214,6 +230,10 @@ def settle(batch_id: int) -> bool:
 @transaction
 def settle_many(batch_ids: Sequence[int]) -> list[Settled]:
     """submitted → settled: deep enough to be confirmed. Returns those that this call has settled."""
+    return _settle(batch_ids)
+
+
+def _settle(batch_ids: Sequence[int]) -> list[Settled]:
     if not batch_ids:
         return []
     mine = Batch.select(Batch.id).where(among(Batch.id, batch_ids), Batch.state == BatchState.SUBMITTED)

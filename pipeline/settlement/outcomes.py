@@ -62,12 +62,14 @@ def _found(slot: Slot, view: View) -> Found | None:
 def _record(found: Sequence[Found], view: View) -> None:
     for one in found:
         _no_trouble_any_more(one.slot, view)
-    transactions.record_mined_many({one.row.id: _mined(one.receipt, view) for one in found})
+    deep = [one.slot.batch.id for one in found if one.slot.batch and one.receipt.block_number <= view.final]
+    settled = transactions.record_mined_and_settle(
+        {one.row.id: _mined(one.receipt, view) for one in found}, deep
+    )
     for one in found:
         if one.slot.batch is None:  # it fills a gap, and is not looked at again
             tallies.gas(one.receipt.gas_used, one.receipt.gas_price_wei)
-    deep = [one.slot.batch.id for one in found if one.slot.batch and one.receipt.block_number <= view.final]
-    messages.update_many(transactions.settle_many(deep))
+    messages.update_many(settled)
 
 
 def _look_at_one(slot: Slot, view: View) -> None:

@@ -27,10 +27,15 @@ def saw(head: Block) -> None:
     _newest = head
 
 
+def is_next_due() -> bool:
+    """Whether a sweep has to be asked for, where anything waits for it."""
+    return _block_seconds < TICK_SECONDS and time.monotonic() >= _asked_until
+
+
 def ask_for_the_next() -> None:
     """Have a sweep made when the next block is due, if that is before the ticker comes; one at a time."""
     global _asked_until
-    if _block_seconds >= TICK_SECONDS or time.monotonic() < _asked_until:
+    if not is_next_due():
         return
     delay_seconds = max(_block_seconds, SHORTEST_SECONDS)
     _asked_until = time.monotonic() + delay_seconds
@@ -40,6 +45,11 @@ def ask_for_the_next() -> None:
 def pauses() -> tuple[float, ...]:
     """Seconds before each look at what has become of a send: more than one where blocks come at once."""
     return (0.0, *SOON_SECONDS) if _mines_at_once else (0.0,)
+
+
+def mines_at_once() -> bool:
+    """Whether a send may be in a block as soon as it is answered."""
+    return _mines_at_once
 
 
 def mined_at_once(mined: bool) -> None:

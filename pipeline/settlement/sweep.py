@@ -102,5 +102,5 @@ def _look(chain_id: int, genesis_hash: str, watched: list[finality.Place]) -> No
     healing.heal(view)
     chains.mark_seen(chain_id, heads.head.number, heads.head.hash, heads.head.timestamp)
     pace.saw(heads.head)
-    if nonces.is_any_unsettled(chain_id):
+    if pace.is_next_due() and nonces.is_any_unsettled(chain_id):
         pace.ask_for_the_next()

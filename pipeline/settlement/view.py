@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -21,6 +22,7 @@ from pipeline.ledger import chains, incidents
 from pipeline.ledger.finality import Place
 from pipeline.ledger.nonces import Slot
 from pipeline.settings import get_settings
+from pipeline.settlement.lineage import Lineage
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +44,10 @@ TROUBLES = (StuckTransaction.__name__, UntakenTransaction.__name__, NodeRejected
 
 #: Of how many of the lowest nonces the receipts are asked for, when whole blocks were read.
 LOWEST = 16
+
+
+#: What this process knows of each chain.
+_lineages: defaultdict[int, Lineage] = defaultdict(Lineage)
 
 
 @contextmanager
@@ -99,7 +105,10 @@ class View:
             lower=stands_seconds > LOWER_SECONDS and not chain.is_syncing(),
             troubled=incidents.subjects_of(*TROUBLES),
         )
-        heights = of_slots | of_watched if moved else of_slots
+        needed = of_slots | of_watched if moved else of_slots
+        lineage = _lineages[chain_id]
+        # What was below the last head has not to be read, if what is new stands on that.
+        heights = {height for height in needed if height not in lineage}
         used = [slot for slot in slots if slot.nonce < view.heads_of(slot.signer).mined_nonce]
         if moved or used:
             heights |= _new_heights(seen, heads)
@@ -108,6 +117,8 @@ class View:
         else:
             view.read_blocks(heights)
         view.read_blocks({receipt.block_number for receipt in view.receipts.values()})
+        view._fill_in(lineage.below(heads.head, view.blocks))
+        view.read_blocks(needed)
         return view
 
     def heads_of(self, signer: str) -> Heads:
@@ -123,6 +134,12 @@ class View:
         unknown = sorted(height for height in set(heights) if self.blocks.get(height) is None)
         if unknown:
             self.blocks |= self.chain.blocks(unknown)
+
+    def _fill_in(self, proven: Mapping[int, Block]) -> None:
+        """What was not read, and is known all the same."""
+        for number, block in proven.items():
+            if self.blocks.get(number) is None:
+                self.blocks[number] = block
 
     def receipt_in_chain(self, hash_: str) -> Receipt | None:
         """The receipt of a transaction in a block that is canonical."""

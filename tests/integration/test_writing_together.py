@@ -193,8 +193,8 @@ def test_a_pause_in_the_middle(proxy: FaultProxy, anvil: Anvil, monkeypatch: pyt
     queued(5)
     check = holding.check
 
-    def paused_meanwhile(chain: ChainClient, *, fresh: bool) -> holding.Fit:
-        fit = check(chain, fresh=fresh)
+    def paused_meanwhile(chain: ChainClient, *, fresh: bool, used_below: int) -> holding.Fit:
+        fit = check(chain, fresh=fresh, used_below=used_below)
         pausing.pause("somebody")
         return fit
 

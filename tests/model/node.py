@@ -52,7 +52,8 @@ class Node:
             taken.append(self.pool.pop(self._mined_nonce() + len(taken)))
         number = len(self.chain)
         name = sha256(f"{self._forks}:{number}".encode()).hexdigest()
-        self.chain.append((Block(number, "0x" + name, int(self._clock.time())), taken))
+        parent = self.chain[-1][0].hash if self.chain else ""
+        self.chain.append((Block(number, "0x" + name, int(self._clock.time()), parent), taken))
 
     def reorg(self, depth: int, *, keep: bool) -> None:
         """Other blocks take the place of the newest; ``keep``: what was in them is in the pool again."""
@@ -83,6 +84,8 @@ class Node:
         while nonce in self.pool:
             nonce += 1
         return nonce
+
+    reconnects = 0
 
     def check_guards(self, **_: Any) -> int:
         self._asked()

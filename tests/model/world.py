@@ -18,7 +18,7 @@ from pipeline.errors import ChainError
 from pipeline.ledger.sql import rows
 from pipeline.models import State, Write
 from pipeline.settings import get_settings
-from pipeline.settlement import healing, pace, sweep
+from pipeline.settlement import healing, pace, sweep, view
 from pipeline.turns import Turns
 from tests.model.broker import Broker
 from tests.model.clock import Clock
@@ -69,6 +69,7 @@ class World:
         healing._lowest.clear()
         pace._newest, pace._asked_until, pace._mines_at_once = None, 0.0, True
         sweep._last_look = 0.0
+        view._lineages.clear()
 
     def drain(self) -> None:
         """Take everything to its end: nothing is wrong any more, and time goes by."""
@@ -100,7 +101,14 @@ def worlds(database_url: str, **settings: object) -> Iterator[Callable[[], World
         patch.setattr(redis_client, "connect", lambda: holder[0].broker.redis())
         for module in ("pipeline.reconciliation", "pipeline.events"):
             patch.setattr(f"{module}.connect", lambda: holder[0].broker.redis(), raising=False)
-        for module in ("chain.client", "chain_writing", "ready", "settlement.sweep", "reconciliation"):
+        for module in (
+            "chain.client",
+            "chain_writing",
+            "outlook",
+            "ready",
+            "settlement.sweep",
+            "reconciliation",
+        ):
             patch.setattr(f"pipeline.{module}.chain_client", lambda: holder[0].node)
         clock, boundaries = Clock(), Boundaries()
         clock.install(patch)
