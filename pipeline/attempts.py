@@ -85,6 +85,8 @@ def _recorded(record: Record, *, fields: dict[str, object]) -> Iterator[None]:
         for one in failed:
             announce(one)
         if delays_ms:
+            if len(delays_ms) > 1:  # each has a time of its own
+                messages.write("normal", delay_ms=max(delays_ms))
             raise Retry(error.code, delay=min(delays_ms)) from exc
 
 

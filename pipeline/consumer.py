@@ -27,7 +27,7 @@ from redis import RedisError
 
 from pipeline.database import close_connection
 from pipeline.malformed import LOOK_AGAIN_SECONDS, refuse
-from pipeline.merging import MOST, MergedMessage, can_be_merged, redis_ids
+from pipeline.merging import MOST, MergedMessage, can_be_merged, may_be_merged, redis_ids
 from pipeline.queues import URGENT, acks_key, messages_key
 from pipeline.redis_broker import DelayingRedisBroker, Due
 
@@ -174,6 +174,7 @@ class Consumer(_RedisConsumer):
         wanted = self._await_room()
         if wanted <= 0:
             return []
+        room = wanted
         if self._merges:
             wanted = MOST  # they are one message to the worker
         bodies = self.broker.do_fetch(self.queue_name, wanted) if self._may_hold(wanted) else []
@@ -183,7 +184,16 @@ class Consumer(_RedisConsumer):
             self._found_at = time.monotonic()
         if None in bodies:
             self._forget_ids_without_body()
-        return [body for body in bodies if body is not None]
+        return self._within([body for body in bodies if body is not None], room)
+
+    def _within(self, bodies: list[bytes], room: int) -> list[bytes]:
+        """What there is room for, or all that are one message; the rest goes back to the end of its list."""
+        alike = next((n for n, body in enumerate(bodies) if not may_be_merged(body)), len(bodies))
+        surplus = bodies[max(alike, room) :]
+        if surplus:
+            ids = [id_ for id_, body in self._held() if body in set(surplus)]
+            self.broker.do_requeue(self.queue_name, *ids)
+        return bodies[: max(alike, room)]
 
     def _may_hold(self, wanted: int) -> bool:
         """Whether to fetch: of a delay queue it is known. What is due there is moved to its list."""

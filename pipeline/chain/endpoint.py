@@ -81,7 +81,18 @@ class Endpoint:
             if not error or error.get("code") not in NO_BATCHES:
                 raise NoAnswer("answered a batch with something else")
             self._takes_batches = False
-        return _checked([self._wire.one(request) for request in requests], requests)
+        return _checked(self._one_by_one(requests), requests)
+
+    def _one_by_one(self, requests: Sequence[Request]) -> list[Any]:
+        answers: list[Any] = []
+        for request in requests:
+            try:
+                answers.append(self._wire.one(request))
+            except NoAnswer as failure:
+                if answers:  # those before it may have been done
+                    failure.maybe_taken = True
+                raise
+        return answers
 
 
 def _checked(answers: list[Any], requests: Sequence[Request]) -> list[dict[str, Any]]:

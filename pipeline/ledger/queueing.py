@@ -145,7 +145,7 @@ def _queue_chunk(part: Sequence[Pair], *, own_message: bool, due_at: float | Non
     _insert(list(plan.fresh.values()))
     dead_letters.requeue(plan.replayed, resolution="queued again", due_at=due_at)
     dead_letters.supersede_others(plan.repeated)
-    _make_urgent(plan.urgent)
+    make_urgent(plan.urgent)
     _make_current(plan.repeated)
     if own_message and plan.repeated:
         Write.update(own_message=True).where(Write.id.in_(plan.repeated), ~Write.own_message).execute()
@@ -229,7 +229,7 @@ def _insert(rows: Sequence[dict[str, Any]]) -> None:
         metadata.mark_pending([row["credential_id"] for row in rows])
 
 
-def _make_urgent(write_ids: Sequence[int]) -> None:
+def make_urgent(write_ids: Sequence[int]) -> None:
     """Move writes, and the waiting batches that hold them, to the urgent lane."""
     if not write_ids:
         return

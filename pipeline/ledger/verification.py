@@ -19,7 +19,7 @@ from dramatiq.common import compute_backoff
 from pipeline import transitions
 from pipeline.database import harmless, is_sqlite, transaction
 from pipeline.errors import PipelineError
-from pipeline.ledger import dead_letters, journal, tallies
+from pipeline.ledger import dead_letters, journal, queueing, tallies
 from pipeline.ledger.attempts import MAX_BACKOFF_MS, FailedAttempt, tell_delayed
 from pipeline.ledger.bulk import insert_each, update_each
 from pipeline.ledger.fixed import Fixed, any_of
@@ -112,17 +112,22 @@ def _recover(write_ids: Sequence[int]) -> set[int]:
     for row in _near(min(wanted), max(wanted)).fetchall():
         record = Verification(id=row[0], begun_at=row[1], write_ids=row[2])
         ids = set(json.loads(record.write_ids))
-        if record.begun_at > time.time() - REDELIVERY_SECONDS:
+        # One that begins later than now is of a clock that was wrong: that says of nobody that he is at it.
+        if abs(time.time() - record.begun_at) < REDELIVERY_SECONDS:
             taken |= ids & wanted
-        elif ids & wanted and _takes_from(record, sorted(ids - wanted)):
-            _count_delivery(sorted(ids & wanted), record.begun_at)
+        elif ids & wanted:
+            if not _takes_from(record, sorted(ids - wanted)):
+                return _recover(write_ids)  # somebody else has come for some of them: look again
+            _count_delivery(sorted(ids & wanted))
     return taken
 
 
 _near = Fixed(
-    lambda first, last: Verification.select(
-        Verification.id, Verification.begun_at, Verification.write_ids
-    ).where(Verification.first_id <= last, Verification.last_id >= first)
+    lambda first, last: (
+        Verification.select(Verification.id, Verification.begun_at, Verification.write_ids)
+        .where(Verification.first_id <= last, Verification.last_id >= first)
+        .order_by(Verification.id)
+    )
 )
 
 
@@ -134,9 +139,11 @@ def _takes_from(record: Verification, left: list[int]) -> bool:
     return bool(Verification.update(write_ids=json.dumps(left)).where(mine).execute())
 
 
-def _count_delivery(write_ids: Sequence[int], begun_at: float) -> None:
+def _count_delivery(write_ids: Sequence[int]) -> None:
+    """It was long enough ago for the next one to be another."""
+    then = time.time() - 2 * REDELIVERY_SECONDS
     for part in chunks(write_ids):
-        Write.update(attempts=AT_LEAST_ONE, deliveries=Write.deliveries + 1, updated_at=begun_at).where(
+        Write.update(attempts=AT_LEAST_ONE, deliveries=Write.deliveries + 1, updated_at=then).where(
             among(Write.id, part), still(Write.state, State.QUEUED), Write.due_at.is_null()
         ).execute()
 
@@ -291,7 +298,7 @@ def _fill(ids: list[int], *, document_checked: bool, lane: str, size: int) -> li
 
     Where some have moved on, the last batch has fewer.
     """
-    queued = Write.select(Write.id, Write.job_id, Write.credential_id).where(
+    queued = Write.select(Write.id, Write.job_id, Write.credential_id, Write.priority).where(
         among(Write.id, ids), still(Write.state, State.QUEUED)
     )
     found = plain_rows(locked(queued.order_by(Write.id)))
@@ -307,8 +314,9 @@ def _fill(ids: list[int], *, document_checked: bool, lane: str, size: int) -> li
         {getattr(Batch, name): value for name, value in common.items()},
     )
     _put_into(made, groups, document_checked=document_checked, updated_at=now)
+    _raise(lane, [(row[0], row[3]) for row in found])
     tallies.attempts(len(found), stage="hash_verify", outcome=SUCCEEDED)
-    jobs = [(job_id, credential_id) for _, job_id, credential_id in found]
+    jobs = [(job_id, credential_id) for _, job_id, credential_id, _ in found]
     for batch_id, part in zip(made, chunks(jobs, size), strict=True):
         transitions.tell("verified", part, batch_id=batch_id)
     return made
@@ -350,7 +358,18 @@ def _join(
             _set_size(batch_id, size + len(joined))
         else:
             _fill_up(batch_id, size + len(joined), time.time())
+        _raise(lane, [(row[2], row[3]) for row in joined])
     return made
+
+
+def _raise(lane: str, joined: Sequence[tuple[int, str]]) -> None:
+    """Whoever has made one of these urgent while it was verified has seen no batch to be made so.
+
+    No message is needed: a batch that is ready has one, which takes the most urgent.
+    """
+    urgent = [write_id for write_id, priority in joined if priority == "urgent"]
+    if urgent and lane != "urgent":
+        queueing.make_urgent(urgent)
 
 
 _put_into_open = Fixed(
@@ -363,7 +382,7 @@ _put_into_open = Fixed(
             updated_at=now,
         )
         .where(any_of(Write.id, ids), still(Write.state, State.QUEUED))
-        .returning(Write.job_id, Write.credential_id)
+        .returning(Write.job_id, Write.credential_id, Write.id, Write.priority)
     )
 )
 

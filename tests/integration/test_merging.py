@@ -97,6 +97,22 @@ def test_no_more_than_the_prefetch_of_others() -> None:
     assert mine.outstanding_message_count == 4
 
 
+def test_what_is_fetched_behind_single_ones_goes_back(redis_url: str) -> None:
+    """Fetched as if they were single, there is no room for them: other processes take them."""
+    for number in range(6):
+        send(number)
+    mine = consumer(prefetch=4)
+    mine.ack(next_of(mine))
+    for number in range(30):
+        broker.enqueue(hash_verify_many.message([number + 1]))
+    got = [next_of(mine) for _ in range(4)]
+    assert [isinstance(message, MergedMessage) for message in got] == [True, False, False, False]
+    assert next(mine) is None
+    with redis.Redis.from_url(redis_url) as connection:
+        assert connection.llen("dramatiq:hash_verify") == 27
+    assert unacked(redis_url) == 5
+
+
 def test_what_asks_for_something_of_its_own_stays_alone() -> None:
     """Options, and an attempt that has failed; those around them are merged."""
     send(0)

@@ -9,10 +9,12 @@ import pytest
 
 from pipeline import retention
 from pipeline.errors import HashMismatch
-from pipeline.ledger import verification
+from pipeline.intake import WriteRequest
+from pipeline.ledger import batches, queueing, verification
 from pipeline.ledger.verification import Begun
-from pipeline.models import DeadLetter, State, Verification, Write
+from pipeline.models import BatchState, DeadLetter, State, Verification, Write
 from tests.ledger import FAILING, UNREACHABLE, queue
+from tests.racing import in_threads
 
 pytestmark = pytest.mark.usefixtures("client")
 
@@ -152,3 +154,39 @@ def test_what_nobody_came_back_for_is_purged(client: Any) -> None:
     verification.begin_first(ids[2:])
     retention.purge()
     assert [record.first_id for record in Verification.select()] == [ids[2]]
+
+
+def test_a_clock_that_was_ahead_keeps_nobody_waiting() -> None:
+    """Its machine died, or was set right: what it noted for an hour from now is a death, too."""
+    ids = queue(3)
+    verification.begin_first(ids)
+    their_worker_died(-3600)
+    assert ids_of(verification.begin_first(ids)) == []
+    assert [counted(write_id) for write_id in ids] == [(1, 1)] * 3
+    assert [write.deliveries for write in verification.begin(ids)] == [2] * 3
+
+
+def test_two_who_come_for_parts_of_one_count_both() -> None:
+    """Who finds that the other was faster looks again."""
+    ids = queue(200)
+    verification.begin_first(ids)
+    their_worker_died()
+    in_threads(8, lambda number: verification.begin_first(ids[number * 25 : (number + 1) * 25]))
+    assert [counted(write_id) for write_id in ids] == [(1, 1)] * 200
+    assert Verification.select().count() == 0
+
+
+@pytest.mark.parametrize("max_size", [2, 100])
+def test_made_urgent_while_it_is_verified(max_size: int) -> None:
+    """Its batch is urgent, though it was begun as a normal one."""
+    ids = queue(3)
+    verification.begin_first(ids)
+    names = [write.credential_id for write in Write.select().order_by(Write.id)]
+    hashes = {write.credential_id: write.data_hash for write in Write.select()}
+    queueing.queue([WriteRequest.of(names[1], hashes[names[1]], priority="urgent")])
+    verification.join(ids, [], lane="normal", max_size=max_size, linger_seconds=0)
+    [write] = Write.select().where(Write.credential_id == names[1])
+    assert (write.priority, write.batch.lane, write.batch.state) == ("urgent", "urgent", BatchState.FULL)
+    ready = batches.next_ready()
+    assert ready is not None
+    assert ready.id == write.batch_id
