@@ -67,6 +67,10 @@ class Outlook:
             self._in_flight = nonces.in_flight(settings.blockchain_chain_id, signer, self.used_below).count
         return settings.blockchain_max_in_flight - self._in_flight
 
+    def forget(self) -> None:
+        """Nothing could be written for a while: what was believed is asked again."""
+        self._fit = None
+
     def swept(self) -> None:
         """A sweep may have noted that something is mined: what is in flight has to be counted again."""
         self._in_flight = None

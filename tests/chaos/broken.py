@@ -20,7 +20,8 @@ DEATHS = 1
 
 #: The condition of a statement on the state that a batch has to come from.
 STATE = re.compile(
-    r"""(?:"?\w+"?\.)?"?\bstate"?\s*(?:=\s*ANY\s*\(%s\)|=\s*(?:%s|'\w+')|IN\s*\([%s,'\w\s]+\))""",
+    r"""(?:\((?:"?\w+"?\.)?"?state"?\s*\|\|\s*%s\)|(?:"?\w+"?\.)?"?\bstate"?)"""
+    r"""\s*(?:=\s*ANY\s*\(%s\)|=\s*(?:%s|'\w+')|IN\s*\([%s,'\w\s]+\))""",
     re.IGNORECASE,
 )
 #: It moves batches, or locks them to do so; and it names them: what only looks for some has no guard.

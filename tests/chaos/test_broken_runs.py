@@ -48,6 +48,10 @@ def test_what_is_taken_out_of_a_statement() -> None:
         "UPDATE batches AS b SET state = %s FROM unnest(%s) AS n WHERE b.id = n.id AND b.state = 'submitted'"
     )
     assert without_state(bulk).endswith("AND (b.state = 'submitted' OR TRUE)")
+    named = (
+        'UPDATE "batches" SET "state" = %s WHERE (("id" = ANY(%s)) AND (("batches"."state" || %s) IN (%s)))'
+    )
+    assert without_state(named).endswith('AND ((("batches"."state" || %s) IN (%s) OR TRUE)))')
     search = 'SELECT "t1"."id" FROM "batches" AS "t1" WHERE ("t1"."state" = %s) FOR UPDATE'
     assert without_state(search) == search
     other = 'UPDATE "writes" SET "state" = %s WHERE (("id" = %s) AND ("state" = %s))'
