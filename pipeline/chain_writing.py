@@ -127,7 +127,8 @@ def write_next(limit: int = GROUP, *, outlook: Outlook | None = None) -> bool:
     outlook = outlook or Outlook()
     group = _with_slots(limit, outlook)
     if not group:
-        outlook.forget()  # who has paused writing may change what was believed
+        if outlook.room() != 0:  # who has paused writing may change what was believed
+            outlook.forget()
         return False
     with recorder.timed(catalogue.STAGE_DURATION, stage=STAGE):
         if get_settings().blockchain_mock_enabled:

@@ -9,6 +9,7 @@ waits does not ask again and again, however many wait.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from dramatiq.rate_limits import WindowRateLimiter
@@ -103,9 +104,11 @@ class SlidingWindowRateLimiter(WindowRateLimiter):
 def chain_write_limiter() -> SlidingWindowRateLimiter:
     """The limiter of chain writes: ``RATE_LIMIT_MAX`` in ``RATE_LIMIT_WINDOW_SECONDS``."""
     settings = get_settings()
-    return SlidingWindowRateLimiter(
-        RedisBackend(client=connect()),
-        "pipeline:rate-limit:chain-write",
-        limit=settings.rate_limit_max,
-        window=settings.rate_limit_window_seconds,
-    )
+    return _limiter(settings.redis_dsn, settings.rate_limit_max, settings.rate_limit_window_seconds)
+
+
+@lru_cache(maxsize=1)
+def _limiter(_dsn: str, limit: int, window: int) -> SlidingWindowRateLimiter:
+    """One for a process, as long as its settings are the same: it keeps its connections."""
+    backend = RedisBackend(client=connect())
+    return SlidingWindowRateLimiter(backend, "pipeline:rate-limit:chain-write", limit=limit, window=window)

@@ -11,7 +11,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import dramatiq
@@ -52,7 +51,7 @@ class RateLimit(dramatiq.Middleware):
         """The option that makes an actor rate limited: whether there is something to do."""
         return {"rate_limit_when"}
 
-    @cached_property
+    @property
     def limiter(self) -> SlidingWindowRateLimiter:
         """The limiter, on the backend that Dramatiq has for Redis."""
         from pipeline.limiter import chain_write_limiter

@@ -48,9 +48,11 @@ def test_of_a_failed_job_that_goes_out_again(
     from pipeline import deadletters
 
     workers = start(blockchain_mock_enabled="true")
+    workers.stop()
     queue_documents(1)
     Credential.update(document=json.dumps(document(7))).execute()
     message = send(0)
+    workers.start()
     with pytest.raises(ResultFailure):
         message.get_result(block=True, timeout=20_000)
     Credential.update(document=json.dumps(document(0))).execute()
