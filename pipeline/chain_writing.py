@@ -83,7 +83,7 @@ def _settled_some(outlook: Outlook) -> bool:
     outlook.swept()
     swept = True
     for pause_seconds in pace.pauses():
-        time.sleep(pause_seconds)
+        time.sleep(pause_seconds)  # over HTTP a node tells nobody of a block
         swept = _sweep()
         left = _in_flight()
         if left < before:
@@ -194,7 +194,7 @@ def _submitted(group: Sequence[Ready], submit: Callable[[Sequence[int]], list[T]
         return submit([batch.id for batch in group])
     except PipelineError:
         raise
-    except Exception:
+    except Exception:  # whose fault it is shows when each is tried alone
         if len(group) == 1:
             raise
         logger.warning("%d batches are written one by one", len(group), exc_info=True)

@@ -151,7 +151,7 @@ class Consumer(_RedisConsumer):
         seconds, (shortest, longest) = self._gather_seconds, GATHER_SECONDS
         wait_seconds = self._found_at + seconds - time.monotonic()
         self._gather_seconds = min(2 * seconds, longest) if wait_seconds > 0 else shortest
-        time.sleep(max(0.0, wait_seconds))
+        time.sleep(max(0.0, wait_seconds))  # what comes in that time is what it waits for
 
     def _has_reason(self, heard: int) -> bool:
         """Whether there may be something to fetch."""
