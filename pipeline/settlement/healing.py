@@ -14,6 +14,7 @@ from pipeline.errors import ChainError, FeeCeiling, StuckTransaction, UntakenTra
 from pipeline.ledger import nonces, transactions
 from pipeline.ledger.nonces import Slot
 from pipeline.models import Transaction, TransactionState
+from pipeline.settlement import pace
 from pipeline.settlement.view import View, passed_over
 
 logger = logging.getLogger(__name__)
@@ -27,6 +28,9 @@ STANDSTILL_SECONDS = 600.0
 
 #: Blocks that go by without the lowest nonce before it is repriced.
 STUCK_BLOCKS = 3
+
+#: How long it is waited for the first block at all, if the chain's own are faster: in seconds.
+FIRST_BLOCK_SECONDS = 3.0
 
 #: Seconds for which a gap must be seen before it is filled: another process may be about to store it.
 GAP_SECONDS = 6.0
@@ -139,7 +143,22 @@ def _is_stuck(slot: Slot, view: View) -> bool:
     answer = slot.current.answer or ""
     in_pool = heads.pending_nonce > slot.nonce or answer.startswith(HAS_IT)
     since_block = max(sent_block, _lowest[slot.signer][2])
-    return in_pool and heads.head.number - since_block >= STUCK_BLOCKS
+    return in_pool and (heads.head.number - since_block >= STUCK_BLOCKS or _is_forgotten(slot, view))
+
+
+def _is_forgotten(slot: Slot, view: View) -> bool:
+    """The node has it and does not count it as pending, and no block comes that should have come.
+
+    What anvil is handed while the nonce before is being mined may wait in its pool for that one for ever.
+    Something dearer is looked at anew. Once is enough, and a node that counts no pool costs no more.
+    """
+    known = (slot.current.answer or "").startswith(AnswerKind.ALREADY_KNOWN)
+    counted = view.heads_of(slot.signer).pending_nonce > slot.nonce
+    if counted or not known or len(slot.transactions) > 1:
+        return False
+    _, since, since_block = _lowest[slot.signer]
+    patience_seconds = max(FIRST_BLOCK_SECONDS, STUCK_BLOCKS * pace.block_seconds())
+    return view.heads.head.number == since_block and time.monotonic() - since > patience_seconds
 
 
 def _tell(slot: Slot, what: str, kind: type[ChainError] = UntakenTransaction) -> None:

@@ -27,6 +27,11 @@ def saw(head: Block) -> None:
     _newest = head
 
 
+def block_seconds() -> float:
+    """How long a block takes, as far as it is known."""
+    return _block_seconds
+
+
 def is_next_due() -> bool:
     """Whether a sweep has to be asked for, where anything waits for it."""
     return _block_seconds < TICK_SECONDS and time.monotonic() >= _asked_until

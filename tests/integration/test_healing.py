@@ -14,7 +14,7 @@ from pipeline.chain.fees import Fees
 from pipeline.ledger import incidents as ledger
 from pipeline.ledger import nonces
 from pipeline.models import Batch, Chain, Incident, Transaction
-from pipeline.settlement import healing, outcomes, settle, sweep, view
+from pipeline.settlement import healing, outcomes, pace, settle, sweep, view
 from tests.servers.anvil import Anvil
 from tests.servers.fault_proxy import FaultProxy
 from tests.settling import chain_settings, confirmed, settle_and_complete, write
@@ -258,6 +258,48 @@ def test_a_nonce_whose_turn_has_just_come(proxy: FaultProxy, anvil: Anvil) -> No
         settle_and_complete()
         assert confirmed() == number, "one in each block"
     assert Transaction.select().count() == 6
+
+
+def leave_out(anvil: Anvil, row: Transaction) -> None:
+    """Let the node wait with that one for the nonce before, which is used.
+
+    Which anvil does by itself when it is handed one while it mines the one before.
+    """
+    anvil.rpc("anvil_dropTransaction", row.hash)
+    anvil.rpc("anvil_setNonce", row.signer, hex(row.nonce - 1))
+    anvil.rpc("eth_sendRawTransaction", row.raw_transaction)
+    anvil.rpc("anvil_setNonce", row.signer, hex(row.nonce))
+
+
+def test_a_nonce_that_the_node_has_and_leaves_out(
+    proxy: FaultProxy, anvil: Anvil, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To send it again does not help: it is replaced, once, when a block should have come long since."""
+    monkeypatch.setattr(pace, "_block_seconds", 0.0)
+    write(2)
+    original = Transaction.select().order_by(Transaction.nonce).first()
+    leave_out(anvil, original)
+    anvil.mine()
+    settle_and_complete()
+    assert confirmed() == 0
+    Transaction.update(sent_at=0).execute()
+    settle()
+    assert Transaction.get_by_id(original.id).answer.startswith("already_known")
+    settle()
+    assert Transaction.select().count() == 2, "a block may be on its way"
+    monkeypatch.setattr(healing, "FIRST_BLOCK_SECONDS", 0.0)
+    settle()
+    replacement = (
+        Transaction.select().where(Transaction.nonce == original.nonce).order_by(-Transaction.id).get()
+    )
+    assert int(replacement.max_fee_wei) * 8 >= int(original.max_fee_wei) * 9
+    settle()
+    assert Transaction.select().count() == 3, "once"
+    anvil.mine()
+    settle_and_complete()
+    assert confirmed() == 2
+    assert Incident.select().count() == 0
+    assert_truthful(anvil, chain_settings())
 
 
 # --- gaps ----------------------------------------------------------------------------------------
