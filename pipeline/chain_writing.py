@@ -32,8 +32,13 @@ STAGE = "chain_write"
 #: Batches that are written together, at most: as many as fit into one request to a node.
 GROUP = 100
 
-#: How often, in seconds, a sweep is asked for while writing goes on; the ticker's come besides.
-SETTLE_SECONDS = 0.5
+#: How often, in seconds, a sweep is asked for while writing goes on; the ticker's come besides. On a chain
+#: that mines at once another thread makes them as often as there is something for them.
+SETTLE_SECONDS, AT_ONCE_SETTLE_SECONDS = 0.5, 0.1
+
+#: As many used nonces are worth a sweep, which costs the same for a hundred as for a few; more than the other
+#: never wait for one.
+WORTH_A_SWEEP, MOST_UNSWEPT = 50, 400
 
 #: A slot that is granted within so many seconds did not have to be waited for.
 AT_ONCE_SECONDS = 0.05
@@ -60,15 +65,16 @@ def write_ready() -> None:
 def _mined_meanwhile(outlook: Outlook) -> bool:
     """Whether there is more room since the chain has used nonces at once, of which no sweep has told yet.
 
-    Only where there was none: to sweep costs the same for a hundred as for a few. Never more than a
-    hundred wait for a sweep.
+    Only where there was none. The sweep is another thread's, as long as one keeps up with it.
     """
     chain, room = chain_client(), outlook.room()
     if room is None or room > 0 or not pace.mines_at_once():
         return False
     waiting = nonces.waiting(chain.chain_id, chain.signer_address)
-    if len(waiting) >= GROUP:
+    if len(waiting) >= MOST_UNSWEPT:
         return False
+    if len(waiting) >= WORTH_A_SWEEP and outlook.asks_for_a_sweep(AT_ONCE_SETTLE_SECONDS):
+        messages.send("settle", True)
     try:
         outlook.look_at_nonces(chain, waiting)
     except ChainError as exc:
@@ -110,12 +116,11 @@ def _in_flight() -> int:
 
 def _write_while_there_is_room(deadline: float, outlook: Outlook) -> bool:
     """Whether anything was written."""
-    asked_at, written = time.monotonic(), False
+    written = False
     while write_next(outlook=outlook) and time.monotonic() < deadline:
         written = True
-        if time.monotonic() - asked_at > SETTLE_SECONDS and not get_settings().blockchain_mock_enabled:
-            messages.send("settle")
-            asked_at = time.monotonic()
+        if not get_settings().blockchain_mock_enabled and outlook.asks_for_a_sweep(SETTLE_SECONDS):
+            messages.send("settle", True)
     return written
 
 
@@ -171,7 +176,7 @@ def _write(group: Sequence[Ready], chain: ChainClient, outlook: Outlook) -> None
         except holding.HOLDS as error:
             holding.hold(error)
     if stored:
-        sending.send_in_order(chain, stored[-1])
+        sending.send_in_order(chain, stored)
 
 
 def _submit(group: Sequence[Ready], chain: ChainClient, in_flight: int, used_below: int) -> list[Transaction]:

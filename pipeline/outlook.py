@@ -34,6 +34,7 @@ class Outlook:
         self._fit: Fit | None = None
         self._asked_at = 0.0
         self._reconnects = 0
+        self._asked_for_a_sweep_at = time.monotonic()
 
     def fit(self, chain: ChainClient) -> Fit:
         """What the guards say. Raises as `pipeline.holding.check` does, and then believes nothing."""
@@ -70,6 +71,14 @@ class Outlook:
     def forget(self) -> None:
         """Nothing could be written for a while: what was believed is asked again."""
         self._fit = None
+
+    def asks_for_a_sweep(self, after_seconds: float) -> bool:
+        """Whether the last one was asked for so long ago; then the next is, now."""
+        now = time.monotonic()
+        if now - self._asked_for_a_sweep_at <= after_seconds:
+            return False
+        self._asked_for_a_sweep_at = now
+        return True
 
     def swept(self) -> None:
         """A sweep may have noted that something is mined: what is in flight has to be counted again."""

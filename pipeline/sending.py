@@ -27,12 +27,12 @@ def account(nonce: Transaction | Slot) -> str:
     return incidents.of_signer(nonce.chain_id, nonce.signer)
 
 
-def send_in_order(chain: ChainClient, last: Transaction) -> None:
-    """Send ``last`` for the first time, after the earlier ones of its signer that no node has yet.
+def send_in_order(chain: ChainClient, stored: Sequence[Transaction]) -> None:
+    """Send these for the first time, after the earlier ones of their signer that no node has yet.
 
     Another process may be about to send some, or have died before it could: twice does no harm.
     """
-    send_many(chain, nonces.unsent_up_to(last))
+    send_many(chain, [*nonces.unsent_before(stored[0]), *stored])
 
 
 def send(chain: ChainClient, stored: Transaction) -> AnswerKind:

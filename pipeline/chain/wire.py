@@ -12,7 +12,7 @@ from pipeline.chain.loading import load_web3
 
 if TYPE_CHECKING:
     from requests import ConnectionError as Broken
-    from requests import HTTPError
+    from requests import HTTPError, Session
     from web3 import HTTPProvider
 
 #: A method and its parameters.
@@ -64,7 +64,6 @@ class Wire:
 
     def _connected(self) -> HTTPProvider:
         load_web3()
-        import requests
         from web3 import HTTPProvider
 
         with self._lock:
@@ -73,7 +72,7 @@ class Wire:
                 self._provider = HTTPProvider(
                     self._url,
                     request_kwargs={"timeout": self._timeout_seconds},
-                    session=requests.Session(),
+                    session=_session(self._url),
                     exception_retry_configuration=None,
                 )
             return self._provider
@@ -99,6 +98,18 @@ class Wire:
         if isinstance(told, NoAnswer):
             raise told
         return told
+
+
+def _session(url: str) -> Session:
+    """One to which proxies, certificates and .netrc say the same at each request: they are read once."""
+    import requests
+
+    session = requests.Session()
+    found = session.merge_environment_settings(url, {}, None, None, None)
+    session.proxies, session.verify, session.cert = found["proxies"], found["verify"], found["cert"]
+    session.auth = requests.utils.get_netrc_auth(url)
+    session.trust_env = False
+    return session
 
 
 def _broken(exc: Broken) -> NoAnswer:

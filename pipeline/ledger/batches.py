@@ -25,7 +25,7 @@ from pipeline.ledger.nonces import Signed
 from pipeline.ledger.sql import locked, rows, still
 from pipeline.merkle import MerkleTree
 from pipeline.metrics.catalogue import RETRIED
-from pipeline.models import Batch, BatchState, Signer, State, Transaction, Write
+from pipeline.models import Batch, BatchState, State, Transaction, Write
 
 #: Sorts the urgent lane before the normal one, as the index ``batches_ready`` does.
 URGENT_FIRST = Batch.lane.desc()
@@ -197,7 +197,7 @@ def submit_many(
         return []
     first = max(signer.next_nonce, nonce_floor)
     signed = [sign(one.root, nonce) for nonce, one in enumerate(planted, first)]
-    Signer.update(next_nonce=first + len(signed)).where(Signer.id == signer.id).execute()
+    nonces.give_out(signer, first + len(signed))
     _close(
         planted,
         {Batch.transaction_hash: [one.hash for one in signed]},

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from pipeline.database import transaction
 from pipeline.ledger import journal, steps, tallies
 from pipeline.ledger.bulk import insert_each
+from pipeline.ledger.fixed import Fixed
 from pipeline.ledger.sql import each_of, locked, rows, still
 from pipeline.models import Batch, BatchState, Signer, State, Transaction, TransactionState, Write
 
@@ -119,43 +120,75 @@ def in_flight(chain_id: int | None, signer: str | None = None, used_below: int =
 
     Not what has a nonce below ``used_below``: the chain has used those, and no sweep has noted it yet.
     """
-    query = Transaction.select(
-        Transaction.signer, Transaction.nonce, Transaction.gas_limit, Transaction.max_fee_wei
-    ).where(Transaction.state.in_(TransactionState.UNMINED), Transaction.lost_at.is_null())
-    if used_below:
-        query = query.where(Transaction.nonce >= used_below)
-    if chain_id is not None:
-        query = query.where(Transaction.chain_id == chain_id)
-    if signer is not None:
-        query = query.where(Transaction.signer == signer)
+    if chain_id is None or signer is None:
+        found = rows(_under_way(chain_id, signer, used_below))
+    else:
+        found = _of_one(chain_id, signer, used_below).fetchall()
     dearest: dict[tuple[str, int], int] = {}
-    for owner, nonce, gas_limit, max_fee_wei in rows(query):
+    for owner, nonce, gas_limit, max_fee_wei in found:
         cost_wei = gas_limit * int(max_fee_wei)
         dearest[owner, nonce] = max(dearest.get((owner, nonce), 0), cost_wei)
     return InFlight(len(dearest), sum(dearest.values()))
 
 
+def _under_way(chain_id: Any, signer: Any, used_below: Any) -> Any:
+    query = Transaction.select(
+        Transaction.signer, Transaction.nonce, Transaction.gas_limit, Transaction.max_fee_wei
+    ).where(
+        Transaction.state.in_(TransactionState.UNMINED),
+        Transaction.lost_at.is_null(),
+        Transaction.nonce >= used_below,
+    )
+    if chain_id is not None:
+        query = query.where(Transaction.chain_id == chain_id)
+    if signer is not None:
+        query = query.where(Transaction.signer == signer)
+    return query
+
+
+_of_one = Fixed(_under_way)
+
+
 def waiting(chain_id: int, signer: str) -> list[int]:
     """The nonces of a signer that are signed for, and in no block as far as a sweep has seen; sorted."""
-    query = Transaction.select(Transaction.nonce).where(
+    return sorted({row[0] for row in _waiting(chain_id, signer).fetchall()})
+
+
+_waiting = Fixed(
+    lambda chain_id, signer: Transaction.select(Transaction.nonce).where(
         Transaction.state.in_(TransactionState.UNMINED),
         Transaction.lost_at.is_null(),
         Transaction.chain_id == chain_id,
         Transaction.signer == signer,
     )
-    return sorted({row[0] for row in rows(query)})
+)
 
 
 def lock_signer(chain_id: int, address: str, first_nonce: int) -> Signer:
     """The signer's row, locked until the transaction ends; made where it is missing."""
-    mine = locked(Signer.select().where(Signer.chain_id == chain_id, Signer.address == address))
-    signer: Signer | None = mine.first()
-    if signer is not None:
-        return signer
-    row = {"chain_id": chain_id, "address": address, "next_nonce": first_nonce}
-    Signer.insert(row).on_conflict_ignore().execute()
-    made: Signer = mine.clone().get()
-    return made
+    found = _lock_signer(chain_id, address).fetchone()
+    if found is None:
+        row = {"chain_id": chain_id, "address": address, "next_nonce": first_nonce}
+        Signer.insert(row).on_conflict_ignore().execute()
+        found = _lock_signer(chain_id, address).fetchone()
+    return Signer(id=found[0], chain_id=chain_id, address=address, next_nonce=found[1])
+
+
+_lock_signer = Fixed(
+    lambda chain_id, address: locked(
+        Signer.select(Signer.id, Signer.next_nonce).where(
+            Signer.chain_id == chain_id, Signer.address == address
+        )
+    )
+)
+
+
+def give_out(signer: Signer, next_nonce: int) -> None:
+    """All nonces below that are given out; the signer's row is locked."""
+    _give_out(signer.id, next_nonce)
+
+
+_give_out = Fixed(lambda id_, next_nonce: Signer.update(next_nonce=next_nonce).where(Signer.id == id_))
 
 
 @transaction
@@ -166,7 +199,7 @@ def reserve(chain_id: int, signer: str, floor: int) -> int:
     """
     row = lock_signer(chain_id, signer, floor)
     nonce = max(row.next_nonce, floor)
-    Signer.update(next_nonce=nonce + 1).where(Signer.id == row.id).execute()
+    give_out(row, nonce + 1)
     return int(nonce)
 
 
@@ -276,19 +309,27 @@ def _of_nonce(chain_id: int, signer: str, nonce: int) -> list[Transaction]:
     return list(query.order_by(Transaction.id))
 
 
-def unsent_up_to(stored: Transaction) -> list[Transaction]:
-    """The transactions of its signer that no node has, up to this one, in the order of their nonces."""
+def unsent_before(stored: Transaction) -> list[Transaction]:
+    """The transactions of its signer that no node has, before this one, in the order of their nonces."""
+    ids = [row[0] for row in _unsent_before(stored.chain_id, stored.signer, stored.nonce).fetchall()]
+    if not ids:
+        return []
     return list(
         Transaction.select()
-        .where(
-            Transaction.chain_id == stored.chain_id,
-            Transaction.signer == stored.signer,
-            Transaction.nonce <= stored.nonce,
-            Transaction.state == TransactionState.SIGNED,
-            Transaction.lost_at.is_null(),
-        )
+        .where(Transaction.id.in_(ids), Transaction.state == TransactionState.SIGNED)
         .order_by(Transaction.nonce, Transaction.id)
     )
+
+
+_unsent_before = Fixed(
+    lambda chain_id, signer, nonce: Transaction.select(Transaction.id).where(
+        Transaction.chain_id == chain_id,
+        Transaction.signer == signer,
+        Transaction.nonce < nonce,
+        Transaction.state == TransactionState.SIGNED,
+        Transaction.lost_at.is_null(),
+    )
+)
 
 
 @transaction

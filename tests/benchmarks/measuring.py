@@ -26,14 +26,16 @@ PATIENCE_SECONDS = 600.0
 
 ENDED = "SELECT COALESCE(SUM(delta), 0) FROM write_counts WHERE status IN ('completed', 'failed')"
 
-#: Writes and credentials that are confirmed and are in a confirmed batch; batches; transactions of the chain.
+#: Writes and credentials that are confirmed and are in a confirmed batch; batches; transactions of the
+#: chain, without those that another of their nonce has replaced.
 FOUND = """
 SELECT (SELECT COUNT(*) FROM writes),
     (SELECT COUNT(*) FROM writes JOIN batches ON batches.id = batch_id
         WHERE writes.state = 'confirmed' AND batches.state = 'confirmed'),
     (SELECT COUNT(DISTINCT credential_id) FROM writes WHERE state = 'confirmed'),
     (SELECT COUNT(*) FROM batches), (SELECT COALESCE(SUM(size), 0) FROM batches),
-    (SELECT COUNT(*) FROM transactions WHERE state = 'mined'), (SELECT COUNT(*) FROM transactions)
+    (SELECT COUNT(*) FROM transactions WHERE state = 'mined'),
+    (SELECT COUNT(*) FROM transactions WHERE lost_at IS NULL)
 """
 
 
