@@ -109,6 +109,11 @@ def list_key(queue: str) -> str:
     return f"{NAMESPACE}:{queue}"
 
 
+def _fetches(arguments: Sequence[Any]) -> bool:
+    """Whether Dramatiq's script is to take messages: those in an answer that is lost go back at a restart."""
+    return bool(arguments) and arguments[0] == "fetch"
+
+
 @dataclass(frozen=True, slots=True)
 class Due:
     """Whether there is something to fetch from a delay queue, and when the next one is due, if ever."""
@@ -130,7 +135,9 @@ class DelayingRedisBroker(RedisBroker):
         self._enqueue, self._delay, self._make_due, self._look, self._ack_all = map(
             self._scripts.register, (ENQUEUE, DELAY, MAKE_DUE, LOOK, ACK_ALL)
         )
-        self.scripts = {name: self._scripts.register(own.script) for name, own in self.scripts.items()}
+        self.scripts = {
+            name: self._scripts.register(own.script, once=_fetches) for name, own in self.scripts.items()
+        }
         self._looking = threading.Lock()
         self._look_at = 0.0
 

@@ -6,13 +6,21 @@ What the pool, and the measuring that no one has asked for, cost for each call i
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import redis
+from redis import RedisError
 from redis.exceptions import ConnectionError as NotConnected
 from redis.exceptions import NoScriptError, ResponseError
 from redis.exceptions import TimeoutError as NotAnswered
+
+#: Whether a call with these arguments must not be made a second time.
+Once = Callable[[Sequence[Any]], bool]
+
+
+def _never(_arguments: Sequence[Any]) -> bool:
+    return False
 
 
 class Scripts:
@@ -22,13 +30,20 @@ class Scripts:
         self._client = client
         self._idle: list[Any] = []
 
-    def register(self, text: Any) -> Script:
-        """The script of this ``text``, to be called."""
-        return Script(self, self._client.register_script(text))
+    def register(self, text: Any, *, once: Once = _never) -> Script:
+        """The script of this ``text``, to be called.
 
-    def ask(self, *command: Any) -> Any:
-        """The answer to a command. Raises what redis-py's connections do, and tries nothing again."""
-        connection = self._connected()
+        It is called again where its answer is lost, unless ``once`` says that with these arguments the next
+        answer has not what was in that one.
+        """
+        return Script(self, self._client.register_script(text), once)
+
+    def ask(self, *command: Any, surely: bool = False) -> Any:
+        """The answer to a command. Raises what redis-py's connections do, and tries nothing again.
+
+        ``surely``: not on a connection that was cut since it was used.
+        """
+        connection = self._connected(surely)
         try:
             connection.send_command(*command, check_health=False)
             answer = connection.read_response()
@@ -43,13 +58,20 @@ class Scripts:
 
     def close(self) -> None:
         """Close the connections that nobody uses now."""
-        while self._idle:
-            self._idle.pop().disconnect()
+        while (connection := self._unused()) is not None:
+            connection.disconnect()
 
-    def _connected(self) -> Any:
-        while self._idle:
-            connection = self._idle.pop()
-            if connection.pid == os.getpid():  # after a fork it is the parent's
+    def _unused(self) -> Any:
+        """The last connection that was used, if there is one that nobody uses now."""
+        try:
+            return self._idle.pop()
+        except IndexError:  # another thread has taken it
+            return None
+
+    def _connected(self, surely: bool) -> Any:
+        while (connection := self._unused()) is not None:
+            # After a fork it is the parent's.
+            if connection.pid == os.getpid() and not (surely and _is_cut(connection)):
                 return connection
         pool = self._client.connection_pool
         connection = pool.connection_class(**pool.connection_kwargs)
@@ -57,17 +79,30 @@ class Scripts:
         return connection
 
 
+def _is_cut(connection: Any) -> bool:
+    try:
+        return bool(connection.can_read())
+    except (RedisError, OSError):
+        return True
+
+
 class Script:
     """To be called as redis-py's, with ``keys`` and ``args``."""
 
-    def __init__(self, scripts: Scripts, patient: Any) -> None:
+    def __init__(self, scripts: Scripts, patient: Any, once: Once) -> None:
         self._scripts = scripts
+        self._once = once
         #: redis-py's own, which loads the script where it is not known, and tries again.
         self._patient = patient
 
     def __call__(self, *, keys: Sequence[Any] = (), args: Sequence[Any] = ()) -> Any:
-        """Run it; returns what it returns."""
+        """Run it; returns what it returns. Raises `redis.RedisError`."""
+        once = self._once(args)
         try:
-            return self._scripts.ask("EVALSHA", self._patient.sha, len(keys), *keys, *args)
-        except (NoScriptError, NotConnected, NotAnswered):
+            return self._scripts.ask("EVALSHA", self._patient.sha, len(keys), *keys, *args, surely=once)
+        except NoScriptError:
+            return self._patient(keys=keys, args=args)
+        except (NotConnected, NotAnswered):
+            if once:
+                raise
             return self._patient(keys=keys, args=args)

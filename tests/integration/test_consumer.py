@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 from dramatiq.broker import MessageProxy
+from dramatiq.errors import ConnectionClosed
 
 from pipeline.actors import broker, hash_verify_many
 from pipeline.consumer import Consumer
+from pipeline.embedded.valkey import ValkeyServer
+from pipeline.settings import get_settings
+from tests.servers.relay import Relay
 from tests.waiting import until
 
 HOUR_MS = 3_600_000
@@ -67,6 +72,30 @@ def test_the_answer_to_a_fetch_is_lost() -> None:
     assert numbers(delivered(second, 1)) == [2]
     second.ack(at_work)
     assert next(consumer()) is None
+
+
+@pytest.fixture
+def relay(
+    valkey_server: ValkeyServer, new_directory: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Relay]:
+    """Between the broker and Redis."""
+    with Relay(valkey_server.socket_path, new_directory("relay") / "redis.sock") as made:
+        monkeypatch.setenv("REDIS_URL", f"unix://{made.path}")
+        get_settings.cache_clear()
+        yield made
+        broker.close()
+
+
+def test_it_is_told_that_the_answer_to_a_fetch_is_lost(relay: Relay) -> None:
+    """Whoever asked again in place of that would leave what was in it with nobody while the process lives."""
+    first = consumer()
+    assert next(first) is None
+    relay.lose_answer(b"fetch")
+    send(1)
+    with pytest.raises(ConnectionClosed):
+        until(lambda: next(first) is not None, seconds=10, what="a message")
+    assert relay.lost.is_set()
+    assert numbers(delivered(consumer(), 1)) == [1]
 
 
 def test_the_nearest_of_the_delayed_comes_first(redis_url: str) -> None:

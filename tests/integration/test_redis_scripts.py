@@ -53,6 +53,14 @@ def test_the_connection_is_cut(client: redis.Redis, scripts: Scripts) -> None:
     assert echo(keys=["key"], args=["after"]) == [b"key", b"after"]
 
 
+def test_one_that_is_not_to_be_run_twice(client: redis.Redis, scripts: Scripts) -> None:
+    """A connection that was cut before it is sent is not used."""
+    count = scripts.register("return redis.call('INCR', KEYS[1])", once=lambda args: args == ["once"])
+    assert count(keys=["count"], args=["once"]) == 1
+    client.client_kill_filter(_id=str(scripts.ask("CLIENT", "ID")))
+    assert count(keys=["count"], args=["once"]) == 2
+
+
 def test_the_parents_connection(scripts: Scripts) -> None:
     """After a fork it is not used: both would read from it."""
     parents = scripts.ask("CLIENT", "ID")
