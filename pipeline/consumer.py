@@ -191,8 +191,10 @@ class Consumer(_RedisConsumer):
         alike = next((n for n, body in enumerate(bodies) if not may_be_merged(body)), len(bodies))
         surplus = bodies[max(alike, room) :]
         if surplus:
-            ids = [id_ for id_, body in self._held() if body in set(surplus)]
+            given_back = set(surplus)
+            ids = [id_ for id_, body in self._held() if body in given_back]
             self.broker.do_requeue(self.queue_name, *ids)
+            self._heard = None  # there is more, and nobody rings for it
         return bodies[: max(alike, room)]
 
     def _may_hold(self, wanted: int) -> bool:

@@ -14,7 +14,7 @@ import redis
 from dramatiq.broker import MessageProxy
 
 from pipeline import redis_broker
-from pipeline.actors import broker, hash_verify_many
+from pipeline.actors import broker, hash_verify, hash_verify_many
 from pipeline.bell import AWAY_SECONDS, Bell, Rings, channel_of
 from pipeline.broker import PipelineBroker
 from pipeline.consumer import GATHER_SECONDS, Consumer
@@ -175,6 +175,20 @@ def test_room_is_used_at_once(only_rings: Callable[..., Consumer]) -> None:
         found = pool.submit(next_of, mine, seconds=NEVER_SECONDS / 2)
         mine.ack(first)
         assert number_of(found.result()) == 2
+
+
+def test_what_went_back_is_fetched_again(only_rings: Callable[..., Consumer]) -> None:
+    """Nobody rings for what there was no room for behind single messages."""
+    mine = only_rings(QUEUE, 2)
+    for number in range(2):
+        broker.enqueue(hash_verify.message_with_options(args=(f"c{number}", "00" * 32, None)))
+    single = next_of(mine, seconds=10)
+    assert single is not None
+    for number in range(3):
+        send(number)
+    assert number_of(next_of(mine, seconds=10)) == 0
+    mine.ack(single)
+    assert number_of(next_of(mine, seconds=NEVER_SECONDS / 2)) in (1, 2)  # they go back in any order
 
 
 def test_a_delayed_one_comes_when_it_is_due(only_rings: Callable[[str], Consumer]) -> None:
