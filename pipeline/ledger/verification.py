@@ -348,7 +348,8 @@ def _join(
         if batch is None:
             continue
         batch_id, size = batch
-        part, waiting = waiting[: max_size - size], waiting[max_size - size :]
+        room = max(0, max_size - size)  # it may be from before the limit was lowered
+        part, waiting = waiting[:room], waiting[room:]
         joined = _put_into_open(list(part), batch_id, document_checked, time.time()).fetchall()
         tallies.attempts(len(joined), stage="hash_verify", outcome=SUCCEEDED)
         if joined:

@@ -51,6 +51,15 @@ def test_full_batches_are_closed_to_joiners(ledger: str) -> None:
     assert checked == [True] * 4 + [False] * 3
 
 
+def test_an_open_batch_that_is_larger_than_the_limit_now(ledger: str) -> None:
+    """It was made under another setting: it gets no more, and the limit holds for what comes after it."""
+    ids = queue(30)
+    verification.join(ids[:12], [], lane="normal", max_size=20, linger_seconds=0)
+    verification.join(ids[12:21], [], lane="normal", max_size=10, linger_seconds=0)
+    found = [(batch.size, batch.state) for batch in Batch.select().order_by(Batch.id)]
+    assert found == [(12, "full"), (9, "open")]
+
+
 def test_full_batches_are_made_at_once(ledger: str) -> None:
     """What fills a batch of its own waits for nobody's open one; the rest joins that."""
     ids = queue(7)
