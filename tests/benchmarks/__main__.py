@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 from tests.benchmarks import machine, table
 from tests.benchmarks.comparing import compared
 from tests.benchmarks.measuring import WrongResult
-from tests.benchmarks.peer import Peer, PeerFailed
+from tests.benchmarks.peer import PROGRAM, Peer, PeerFailed
 from tests.benchmarks.scenarios import Scenario
 from tests.benchmarks.scenarios.chain import AUTOMINE_DRAIN, BLOCKS_DRAIN
 from tests.benchmarks.scenarios.drain import DRAIN
@@ -33,6 +31,7 @@ from tests.benchmarks.scenarios.limiter import LIMITER
 from tests.benchmarks.scenarios.memory import MEMORY
 from tests.benchmarks.scenarios.scale import SCALE
 from tests.benchmarks.site import ForeignServer, Site
+from tests.commands import Parser, broken_off, ending_on_sigterm, positive
 
 SCENARIOS: dict[str, list[Scenario]] = {
     "intake": [INTAKE],
@@ -51,16 +50,13 @@ CREDENTIALS = 10_000
 #: Without a peer, about ten minutes; with one, enough for a spread.
 ROUNDS, ROUNDS_WITH_PEER = 1, 5
 
-#: What a shell says of a program that SIGINT and SIGTERM have ended.
-INTERRUPTED, TERMINATED = 130, 143
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what was asked for, or show what was measured before; the exit code."""
     options = _options(arguments)
     try:
-        with _ending_on_sigterm():
-            report = _shown(options.shown) if options.shown else _report(options)
+        with ending_on_sigterm():
+            report = table.together(options.shown) if options.shown else _report(options)
     except table.Different as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
@@ -71,24 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("bench: broken off; what it had started is ended", file=sys.stderr)
-        return INTERRUPTED
+        return broken_off("bench")
     _print(report, options)
     return 1 if options.check and table.missed(report) else 0
-
-
-@contextmanager
-def _ending_on_sigterm() -> Iterator[None]:
-    """All that is ours ends in order, as with Ctrl-C; SIGKILL leaves the guards to do so."""
-
-    def end(_number: int, _frame: FrameType | None) -> NoReturn:
-        sys.exit(TERMINATED)
-
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _report(options: argparse.Namespace) -> dict[str, Any]:
@@ -105,10 +86,6 @@ def _report(options: argparse.Namespace) -> dict[str, Any]:
         return {"machine": described, "rows": rows}
 
 
-def _shown(paths: Sequence[Path]) -> dict[str, Any]:
-    return table.together([json.loads(path.read_text()) for path in paths])
-
-
 def _print(report: dict[str, Any], options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(report, indent=1, ensure_ascii=False))
@@ -121,12 +98,12 @@ def _print(report: dict[str, Any], options: argparse.Namespace) -> None:
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="./run bench", description=__doc__)
-    parser.add_argument("--peer", type=_folder, metavar="FOLDER", help="what to measure in turns with ours")
-    parser.add_argument("--credentials", type=_positive, default=CREDENTIALS, metavar="N")
+    parser = Parser(prog="./run bench", description=__doc__)
+    parser.add_argument("--peer", type=_peer, metavar="FOLDER", help="what to measure in turns with ours")
+    parser.add_argument("--credentials", type=positive, default=CREDENTIALS, metavar="N")
     parser.add_argument(
         "--rounds",
-        type=_positive,
+        type=positive,
         metavar="N",
         help=f"default: {ROUNDS}, with a peer {ROUNDS_WITH_PEER}",
     )
@@ -142,7 +119,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--from",
         dest="shown",
         action="append",
-        type=_file,
+        type=_report_in,
         metavar="FILE",
         help="measure nothing: show what --json has printed; may be repeated, for a table of several runs",
     )
@@ -153,22 +130,22 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
+def _peer(text: str) -> Path:
+    folder = Path(text).absolute()
+    if not (folder / PROGRAM).is_file():
+        raise argparse.ArgumentTypeError(f"{text} has no {PROGRAM}")
+    return folder
 
 
-def _folder(text: str) -> Path:
-    return Path(text).absolute()
-
-
-def _file(text: str) -> Path:
-    path = Path(text).absolute()
-    if not path.is_file():
-        raise argparse.ArgumentTypeError(f"there is no file {text}")
-    return path
+def _report_in(text: str) -> dict[str, Any]:
+    """What was measured before."""
+    try:
+        report = json.loads(Path(text).read_text())
+    except (OSError, ValueError):
+        raise argparse.ArgumentTypeError(f"{text} is no file with JSON in it") from None
+    if not (isinstance(report, dict) and report.keys() >= {"machine", "rows"}):
+        raise argparse.ArgumentTypeError(f"{text} is not what --json has printed")
+    return report
 
 
 if __name__ == "__main__":

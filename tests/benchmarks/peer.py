@@ -20,6 +20,9 @@ from pipeline.embedded.server import free_port
 from tests.benchmarks.site import clean_environment
 from tests.servers.anvil_binary import npm_command
 
+#: What a peer's folder has: its side of the scenarios.
+PROGRAM = "bench.mjs"
+
 OLDEST_NODE = 20
 
 #: With the append-only file, as our Valkey, unless told otherwise: of what is said twice the last counts.
@@ -37,8 +40,6 @@ class Peer:
     """A copy of a peer's folder, with its packages, in a temporary folder of ours; and its PostgreSQL."""
 
     def __init__(self, folder: Path, scratch: Path) -> None:
-        if not (folder / "bench.mjs").is_file():
-            raise PeerFailed(f"{folder} has no bench.mjs")
         self._node = _node()
         self._source, self._copy, self._lab = folder, scratch / "peer", scratch / "lab"
         self._programs, self._log = scratch / "programs", scratch / "peer.log"
@@ -82,7 +83,7 @@ class Peer:
             "LAB_PORT": str(_free_ports()),
             "LAB_APPEND_ONLY": "yes" if append_only else "no",
         }
-        self._call([self._node], "bench.mjs", *arguments, variables=variables)
+        self._call([self._node], PROGRAM, *arguments, variables=variables)
         rows: list[dict[str, Any]] = json.loads(result.read_text())["rows"]
         if not rows:
             raise PeerFailed(f"{scenario}: nothing was measured")

@@ -19,6 +19,7 @@ from tests.benchmarks.comparing import compared
 from tests.benchmarks.scenarios import Measure, Scenario
 from tests.benchmarks.site import Site
 from tests.benchmarks.targets import at_least
+from tests.commands import INTERRUPTED, TERMINATED
 from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
@@ -76,8 +77,34 @@ def test_servers_of_others_are_no_obstacle_if_told_so(monkeypatch: pytest.Monkey
 
 def test_a_folder_that_is_no_peer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Is told before a server is started."""
-    assert bench.main(["--peer", str(tmp_path)]) == 1
+    with pytest.raises(SystemExit, match="2"):
+        bench.main(["--peer", str(tmp_path)])
     assert "bench.mjs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "wrong", ["--credentials=0", "--rounds=-1", "--rounds=x", "--scenario=luck", "--from=nowhere", "--x"]
+)
+def test_wrong_use_is_told(wrong: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """In one line, before a server is started."""
+    with pytest.raises(SystemExit, match="2"):
+        bench.main([wrong])
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("bench: ")
+    assert wrong.partition("=")[0] in line
+
+
+@pytest.mark.parametrize("text", ["# README", "[]", '{"rows": []}', "\udcff"])
+def test_what_was_never_measured_is_not_shown(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file is named."""
+    path = tmp_path / "figures.json"
+    path.write_text(text, errors="surrogateescape")
+    with pytest.raises(SystemExit, match="2"):
+        bench.main(["--from", str(path)])
+    [line] = capsys.readouterr().err.splitlines()
+    assert str(path) in line
 
 
 def test_ratios_are_of_the_same_round() -> None:
@@ -143,19 +170,37 @@ def test_check_fails_where_something_is_not_reached(
     assert "not reached: s: rate: ≥ 3 ×" in capsys.readouterr().err
 
 
-def test_nothing_runs_on_when_it_is_broken_off(new_directory: Callable[[str], Path]) -> None:
-    """SIGTERM, as a CI sends it: servers and workers are gone, and so are their folders."""
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["tests.benchmarks", "--scenario", "drain", "--credentials", "5000"],
+        ["tests.chaos", "--credentials", "5000", "--faults", "0"],
+    ],
+    ids=["bench", "chaos"],
+)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, TERMINATED), (signal.SIGINT, INTERRUPTED)])
+def test_nothing_runs_on_when_it_is_broken_off(
+    command: list[str], number: signal.Signals, code: int, new_directory: Callable[[str], Path]
+) -> None:
+    """By Ctrl-C, or as a CI does it: servers and workers are gone, and so are their folders."""
     folder = new_directory("bench")
     folder.chmod(0o711)  # PostgreSQL may run as another user
-    command = [sys.executable, "-m", "tests.benchmarks", "--scenario", "drain", "--credentials", "5000"]
     environment = {**os.environ, "TMPDIR": str(folder), "PYTHONPATH": str(ROOT)}
-    running = subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
+    running = subprocess.Popen(
+        [sys.executable, "-m", *command],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     with running:
         first = psutil.Process(running.pid)
         until(lambda: _has(first, "postgres") and _has(first, "valkey"), seconds=60, what="its servers run")
         started = first.children(recursive=True)
-        running.send_signal(signal.SIGTERM)
-        assert running.wait(60) == bench.TERMINATED
+        running.send_signal(number)
+        assert running.wait(60) == code
+        assert "Traceback" not in (running.stderr.read() if running.stderr else "")
     until(lambda: not any(one.is_running() for one in started), seconds=10, what="none of them is left")
     assert list(folder.iterdir()) == []
 

@@ -13,7 +13,6 @@ import random
 import sys
 import time
 from collections.abc import Sequence
-from typing import NoReturn
 
 from pipeline.embedded.server import ServerFailed
 from tests.benchmarks.site import ADDRESSES, ForeignServer
@@ -26,6 +25,7 @@ from tests.chaos.invariants import breaches
 from tests.chaos.running import SMALLEST_WINDOW, Breach, Run
 from tests.chaos.schedule import plan
 from tests.chaos.site import MASTERS, ChaosSite, chaos_site
+from tests.commands import Parser, broken_off, ending_on_sigterm, not_negative, positive
 
 LARGEST_SEED = 10**6
 
@@ -38,7 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             del os.environ[name]
     print(f"chaos: {_replay(options)}", flush=True)
     try:
-        with chaos_site(options.broken, options.masters, foreign=options.ignore_environment) as site:
+        with (
+            ending_on_sigterm(),
+            chaos_site(options.broken, options.masters, foreign=options.ignore_environment) as site,
+        ):
             return _code(site, options)
     except ForeignServer as error:
         print(f"chaos: {error}, or say --ignore-environment", file=sys.stderr)
@@ -46,16 +49,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ServerFailed as error:
         print(f"chaos: {error}", file=sys.stderr)
         return 3
+    except KeyboardInterrupt:
+        return broken_off("chaos")
 
 
 def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The options; ends this process with 2 and one line for wrong ones."""
-    parser = _Parser(prog="./run chaos", description=__doc__)
+    parser = Parser(prog="./run chaos", description=__doc__)
     parser.add_argument(
-        "--seed", type=_not_negative, metavar="N", help="default: one by chance, which is printed"
+        "--seed", type=not_negative, metavar="N", help="default: one by chance, which is printed"
     )
-    parser.add_argument("--credentials", type=_positive, default=5000, metavar="N")
-    parser.add_argument("--faults", type=_not_negative, default=200, metavar="N")
+    parser.add_argument("--credentials", type=positive, default=5000, metavar="N")
+    parser.add_argument("--faults", type=not_negative, default=200, metavar="N")
     parser.add_argument(
         "--only", action="append", choices=list(FAULTS), default=[], metavar="FAULT", help="may be repeated"
     )
@@ -65,31 +70,12 @@ def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--broken", choices=list(BROKEN), help="take this out of the workers: the run has to fail then"
     )
-    parser.add_argument("--masters", type=_positive, default=MASTERS, metavar="N", help="groups of workers")
+    parser.add_argument("--masters", type=positive, default=MASTERS, metavar="N", help="groups of workers")
     parser.add_argument("--timeline", action="store_true", help="print the faults also when all holds")
     options = parser.parse_args(arguments)
     if options.seed is None:
         options.seed = random.randrange(LARGEST_SEED)
     return options
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"chaos: {message}\n")
-
-
-def _positive(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text)):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
-    return int(text)
-
-
-def _not_negative(text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 on")
-    return int(text)
 
 
 def _replay(options: argparse.Namespace) -> str:
