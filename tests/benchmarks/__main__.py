@@ -20,30 +20,9 @@ from tests.benchmarks import machine, table
 from tests.benchmarks.comparing import compared
 from tests.benchmarks.measuring import WrongResult
 from tests.benchmarks.peer import PROGRAM, Peer, PeerFailed
-from tests.benchmarks.scenarios import Scenario
-from tests.benchmarks.scenarios.chain import AUTOMINE_DRAIN, BLOCKS_DRAIN
-from tests.benchmarks.scenarios.drain import DRAIN
-from tests.benchmarks.scenarios.faults import FAULTS
-from tests.benchmarks.scenarios.gas import GAS
-from tests.benchmarks.scenarios.intake import INTAKE
-from tests.benchmarks.scenarios.latency import LATENCY
-from tests.benchmarks.scenarios.limiter import LIMITER
-from tests.benchmarks.scenarios.memory import MEMORY
-from tests.benchmarks.scenarios.scale import SCALE
+from tests.benchmarks.roster import SCENARIOS
 from tests.benchmarks.site import ForeignServer, Site
 from tests.commands import Parser, broken_off, ending_on_sigterm, positive
-
-SCENARIOS: dict[str, list[Scenario]] = {
-    "intake": [INTAKE],
-    "drain": [DRAIN],
-    "chain": [AUTOMINE_DRAIN, BLOCKS_DRAIN],
-    "gas": [GAS],
-    "limiter": [LIMITER],
-    "memory": [MEMORY],
-    "latency": [LATENCY],
-    "scale": [SCALE],
-    "faults": FAULTS,
-}
 
 CREDENTIALS = 10_000
 

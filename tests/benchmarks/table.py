@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from tests.benchmarks.roster import option_of
 from tests.benchmarks.targets import Spread
 
 HEADINGS = ("what", "ours", "peer", "ratio", "to reach", "reached")
@@ -61,8 +62,15 @@ def markdown(report: Mapping[str, Any]) -> str:
 
 
 def _lines(headings: Sequence[str], rows: Sequence[Row]) -> str:
-    lines = [headings, ["---"] * len(headings), *(cells(row)[: len(headings)] for row in rows)]
+    """The last column says how a line is measured again."""
+    titles = [*headings, "`--scenario`"]
+    lines = [titles, ["---"] * len(titles), *([*cells(row)[: len(headings)], _option(row)] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _option(row: Row) -> str:
+    name = option_of(row["what"])
+    return f"`{name}`" if name else "–"
 
 
 def _summary(rows: Sequence[Row]) -> str:

@@ -16,6 +16,7 @@ import pytest
 
 from tests.benchmarks import __main__ as bench
 from tests.benchmarks.comparing import compared
+from tests.benchmarks.roster import SCENARIOS
 from tests.benchmarks.scenarios import Measure, Scenario
 from tests.benchmarks.site import Site
 from tests.benchmarks.targets import at_least
@@ -31,14 +32,14 @@ QUICK = ("drain",)
 @pytest.mark.timeout(900)
 def test_every_scenario_measures_what_it_names(capsys: pytest.CaptureFixture[str], full_size: bool) -> None:
     """Without a peer: each line has a figure of ours, and there is nothing to divide by."""
-    names = tuple(bench.SCENARIOS) if full_size else QUICK
+    names = tuple(SCENARIOS) if full_size else QUICK
     chosen = [option for name in names for option in ("--scenario", name)]
     assert bench.main(["--credentials", "50", "--rounds", "1", "--json", *chosen]) == 0
     report = json.loads(capsys.readouterr().out)
     assert [row["what"] for row in report["rows"]] == [
         f"{scenario.name}: {measure.name}"
         for name in names
-        for scenario in bench.SCENARIOS[name]
+        for scenario in SCENARIOS[name]
         for measure in scenario.measures
     ]
     assert all(row["ours"]["median"] >= 0 and row["peer"] is row["ratio"] is None for row in report["rows"])

@@ -14,6 +14,7 @@ from pipeline.models import State, Write
 from tests.benchmarks import intake, page, plot, table
 from tests.benchmarks.anchored import outcome
 from tests.benchmarks.documents import document
+from tests.benchmarks.roster import SCENARIOS, option_of
 from tests.benchmarks.targets import Target, at_least, at_most, busiest, longest_gap, rounded, spread
 from tests.chain import anchored as anchored_root
 from tests.chain import registered
@@ -71,14 +72,23 @@ def test_the_longest_gap_begins_with_the_fault() -> None:
 
 def test_the_table_says_what_is_not_reached() -> None:
     """Numbers as people read them; a line that was not judged is apart."""
-    rows = [_row(), _row(what="b: y", reached=False)]
+    rows = [_row(), _row(what="intake: y", reached=False)]
     rows.append(_row(what="b: z", to_reach=None, reached=None, peer=None, ratio=None))
     text = table.markdown({"machine": {"cores": 2, "memory_gb": 24}, "rows": rows})
     assert text.startswith("cores 2, memory gb 24.")
-    assert "| a: x | 12,000 (11,000–13,000) | 0.5 | 2 (1–3) | ≥ 2 × | yes |" in text
-    assert "Reached: 1 of 2. Not reached: b: y." in text
+    assert "| a: x | 12,000 (11,000–13,000) | 0.5 | 2 (1–3) | ≥ 2 × | yes | – |" in text
+    assert "≥ 2 × | no | `intake` |" in text
+    assert "Reached: 1 of 2. Not reached: intake: y." in text
     assert text.count("b: z") == 1
-    assert text.rstrip().endswith("| b: z | 12,000 (11,000–13,000) | – | – |")
+    assert text.rstrip().endswith("| b: z | 12,000 (11,000–13,000) | – | – | – |")
+
+
+def test_each_line_says_how_it_is_measured_again() -> None:
+    """By the name of its scenario, for each that there is."""
+    for name, scenarios in SCENARIOS.items():
+        lines = [f"{one.name}: {measure.name}" for one in scenarios for measure in one.measures]
+        assert lines
+        assert {option_of(line) for line in lines} == {name}
 
 
 def test_several_runs_are_one_table_if_they_are_alike() -> None:
