@@ -19,7 +19,7 @@ from pipeline.errors import (
     WorkerKilled,
 )
 from pipeline.hashing import hash_of_text
-from pipeline.ledger import batches, dead_letters, verification
+from pipeline.ledger import batches, dead_letters, joining, verification
 from pipeline.ledger.attempts import FailedAttempt
 from pipeline.ledger.sql import chunks
 from pipeline.ledger.verification import Begun, Verifiable
@@ -185,7 +185,7 @@ def _join(passed: dict[tuple[str, bool], list[int]]) -> None:
     settings = get_settings()
     for lane in ("urgent", "normal"):
         linger_ms = 0 if lane == "urgent" else settings.batch_linger_ms
-        made = verification.join(
+        made = joining.join(
             passed.get((lane, True), []),
             passed.get((lane, False), []),
             lane=lane,

@@ -10,7 +10,7 @@ import redis
 
 from pipeline.database import database, is_sqlite
 from pipeline.errors import HashMismatch
-from pipeline.ledger import batches, dead_letters, verification
+from pipeline.ledger import batches, dead_letters, joining, verification
 from pipeline.ledger.confirmation import confirm
 from pipeline.models import Credential, State, Write
 
@@ -72,7 +72,7 @@ def finish(credential_id: str) -> None:
     """Take the credential's pending write to its end, without workers."""
     write = Write.get(Write.credential_id == credential_id, Write.state == State.QUEUED)
     verification.begin([write.id])
-    verification.join([write.id], [], lane=write.priority, max_size=1, linger_seconds=0)
+    joining.join([write.id], [], lane=write.priority, max_size=1, linger_seconds=0)
     batch_id = Write.get_by_id(write.id).batch_id
     assert batches.submit_mock(batch_id)
     assert confirm(batch_id)

@@ -13,7 +13,7 @@ from pipeline.chain.transaction import PreparedTransaction
 from pipeline.database import database
 from pipeline.errors import NodeUnreachable, TransactionReverted
 from pipeline.intake import WriteRequest
-from pipeline.ledger import batches, dead_letters, queueing, retention, transactions, verification
+from pipeline.ledger import batches, dead_letters, joining, queueing, retention, transactions, verification
 from pipeline.ledger.batches import Account
 from pipeline.ledger.confirmation import confirm
 from pipeline.ledger.transactions import Mined
@@ -64,7 +64,7 @@ def verified(*, max_size: int = 1) -> Rows:
     """One in a batch that waits for its turn."""
     rows = queued()
     verification.begin([rows.write_id])
-    verification.join([rows.write_id], [], lane="normal", max_size=max_size, linger_seconds=0)
+    joining.join([rows.write_id], [], lane="normal", max_size=max_size, linger_seconds=0)
     return Rows(rows.write_id, Write.get_by_id(rows.write_id).batch_id)
 
 
@@ -106,7 +106,7 @@ def finish_all() -> None:
     """Take all that is queued to its end, without workers."""
     ids = [row[0] for row in Write.select(Write.id).where(Write.state == State.QUEUED).tuples()]
     verification.begin(ids)
-    [batch_id] = verification.join(ids, [], lane="normal", max_size=len(ids), linger_seconds=0)
+    [batch_id] = joining.join(ids, [], lane="normal", max_size=len(ids), linger_seconds=0)
     assert batches.submit_mock(batch_id)
     assert confirm(batch_id)
 

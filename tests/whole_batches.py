@@ -11,7 +11,7 @@ from pipeline import proof
 from pipeline.chain.client import ChainClient
 from pipeline.hashing import document_hash
 from pipeline.intake import WriteRequest
-from pipeline.ledger import batches, queueing, transactions, verification
+from pipeline.ledger import batches, joining, queueing, transactions, verification
 from pipeline.ledger.batches import Account
 from pipeline.ledger.confirmation import confirm
 from pipeline.ledger.sql import chunks
@@ -84,7 +84,7 @@ def verified(size: int) -> int:
     ]
     ids = [queued.write_id for queued in queueing.queue(requests)]
     verification.begin(ids)
-    [batch_id] = verification.join(ids, [], lane="normal", max_size=size, linger_seconds=0)
+    [batch_id] = joining.join(ids, [], lane="normal", max_size=size, linger_seconds=0)
     return batch_id
 
 

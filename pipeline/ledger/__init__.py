@@ -2,7 +2,8 @@
 
 * `queueing`       what credential code hands in becomes a write (queued)
 * `fresh`          the same for credentials that have no write yet, in one statement
-* `verification`   queued → verified, and into an open batch
+* `verification`   queued: an attempt begins, and ends or fails
+* `joining`        queued → verified, and into an open batch
 * `batches`        which batch is next; an attempt at it fails, or it is submitted
 * `transactions`   what was signed, what the node said of it, where it was mined
 * `confirmation`   verified → confirmed

@@ -13,7 +13,7 @@ import pytest
 import pipeline.actors  # noqa: F401 - results are kept by the broker's middleware
 from pipeline import alerts, burial, errors, incidents, monitor
 from pipeline.allow_list import allow_listed
-from pipeline.ledger import batches, dead_letters, verification
+from pipeline.ledger import batches, dead_letters, joining, verification
 from pipeline.logs import SecretMask
 from pipeline.models import Batch, DeadLetter
 from pipeline.settings import Settings
@@ -75,7 +75,7 @@ def out_of_attempts(size: int) -> None:
     """Let an outage kill all that is queued, in batches of ``size``."""
     ids = queue(1000)
     verification.begin(ids)
-    for batch_id in verification.join(ids, [], lane="normal", max_size=size, linger_seconds=0):
+    for batch_id in joining.join(ids, [], lane="normal", max_size=size, linger_seconds=0):
         batches.fail_attempt(
             batch_id,
             errors.NodeUnreachable("no answer"),

@@ -11,7 +11,7 @@ import pytest
 from pipeline import status
 from pipeline.dashboard.data import audit, batches, credential, letters, pulse, search, why
 from pipeline.errors import NodeUnreachable, UnknownCredential
-from pipeline.ledger import control, dead_letters, incidents, journal, verification
+from pipeline.ledger import control, dead_letters, incidents, joining, journal, verification
 from pipeline.metrics import shared
 from pipeline.models import Batch, Journal, Transaction, Write
 from pipeline.redis_client import connect
@@ -52,7 +52,7 @@ def a_batch(size: int = 3) -> Batch:
     """One of ``c0``, ``c1``, … that is through."""
     ids = queue(size)
     verification.begin(ids)
-    [batch_id] = verification.join(ids, [], lane="normal", max_size=size, linger_seconds=0)
+    [batch_id] = joining.join(ids, [], lane="normal", max_size=size, linger_seconds=0)
     return anchored(batch_id)
 
 

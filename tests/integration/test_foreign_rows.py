@@ -12,7 +12,7 @@ from pipeline.database import database
 from pipeline.errors import InvalidDocument
 from pipeline.hashing import load_document
 from pipeline.intake import WriteRequest
-from pipeline.ledger import batches, metadata, queueing, verification
+from pipeline.ledger import batches, joining, metadata, queueing, verification
 from pipeline.ledger.confirmation import confirm_many
 from pipeline.models import Batch, Credential, State, Write
 from tests.databases import on_sqlite, use_url
@@ -60,7 +60,7 @@ def test_metadata_that_are_no_jsonb(own_table: None, size: int) -> None:
     ids = queue("c0", "c1", "c2", "c3")
     assert all('"pending"' in text for text in stored_metadata().values())
     verification.begin(ids)
-    verification.join(ids, [], lane="normal", max_size=size, linger_seconds=0)
+    joining.join(ids, [], lane="normal", max_size=size, linger_seconds=0)
     made = [row.id for row in Batch.select(Batch.id)]
     assert sorted(batches.submit_mock_many(made)) == sorted(made)
     assert len(confirm_many(made)) == 4

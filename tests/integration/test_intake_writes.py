@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline.errors import ConflictingWrite
-from pipeline.ledger import batches, dead_letters, verification
+from pipeline.ledger import batches, dead_letters, joining, verification
 from pipeline.models import DeadLetter, State, Write
 from tests.intake import (
     CID,
@@ -139,12 +139,12 @@ def test_urgent_upgrades_a_verified_write(credential: str, redis_url: str) -> No
     client.write_many_to_blockchain_queued([(credential, HASH), ("c2", HASH)])
     first, second = writes()
     verification.begin([first.id, second.id])
-    verification.join([first.id], [], lane="normal", max_size=10, linger_seconds=0)
+    joining.join([first.id], [], lane="normal", max_size=10, linger_seconds=0)
     client.write_to_blockchain_queued(credential, HASH, priority="urgent")
     upgraded = batches.next_ready()
     assert upgraded is not None
     assert upgraded.lane == "urgent"
-    verification.join([second.id], [], lane="normal", max_size=10, linger_seconds=0)
+    joining.join([second.id], [], lane="normal", max_size=10, linger_seconds=0)
     assert Write.get_by_id(second.id).batch_id != upgraded.id
 
 

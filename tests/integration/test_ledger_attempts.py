@@ -10,7 +10,7 @@ import pytest
 
 from pipeline import status
 from pipeline.errors import HashMismatch, PipelineError, TransactionReverted
-from pipeline.ledger import batches, dead_letters, verification
+from pipeline.ledger import batches, dead_letters, joining, verification
 from pipeline.ledger.attempts import FailedAttempt
 from pipeline.models import Batch, BatchState, Credential, State, Write
 from tests.ledger import UNREACHABLE, queue
@@ -34,7 +34,7 @@ def fail_batch(batch_id: int, error: PipelineError = UNREACHABLE) -> FailedAttem
 def batch_of(ids: list[int]) -> int:
     """Verify writes, into a batch of their own."""
     assert [write.id for write in verification.begin(ids)] == ids
-    [batch_id] = verification.join(ids, [], lane="normal", max_size=len(ids), linger_seconds=0)
+    [batch_id] = joining.join(ids, [], lane="normal", max_size=len(ids), linger_seconds=0)
     return batch_id
 
 
@@ -132,7 +132,7 @@ def test_a_redelivery_costs_nothing(ledger: str) -> None:
     [write_id] = queue(1)
     for _ in range(5):
         assert [write.attempts for write in verification.begin([write_id])] == [1]
-    verification.join([write_id], [], lane="normal", max_size=1, linger_seconds=0)
+    joining.join([write_id], [], lane="normal", max_size=1, linger_seconds=0)
     for _ in range(5):
         assert batches.begin_attempt(Write.get_by_id(write_id).batch_id)
     assert seen(write_id) == ("active", 1)

@@ -8,7 +8,7 @@ import pytest
 from peewee import IntegrityError
 
 from pipeline.database import database
-from pipeline.ledger import batches, control, verification
+from pipeline.ledger import batches, control, joining, verification
 from pipeline.models import Batch, BatchState, Signer, State, Write
 from tests.ledger import ACCOUNT, everything, queue, queued, sign, verified, written
 
@@ -43,7 +43,7 @@ def test_nonces_are_never_given_twice(ledger: str) -> None:
 def test_full_batches_are_closed_to_joiners(ledger: str) -> None:
     """Sizes never pass the limit; the first member of each batch is told, for its message."""
     ids = queue(7)
-    made = verification.join(ids[:4], ids[4:], lane="normal", max_size=3, linger_seconds=0)
+    made = joining.join(ids[:4], ids[4:], lane="normal", max_size=3, linger_seconds=0)
     found = list(Batch.select().order_by(Batch.id))
     assert sorted((batch.size, batch.state) for batch in found) == [(1, "open"), (3, "full"), (3, "full")]
     assert sorted(made) == [batch.id for batch in found]
@@ -54,8 +54,8 @@ def test_full_batches_are_closed_to_joiners(ledger: str) -> None:
 def test_an_open_batch_that_is_larger_than_the_limit_now(ledger: str) -> None:
     """It was made under another setting: it gets no more, and the limit holds for what comes after it."""
     ids = queue(30)
-    verification.join(ids[:12], [], lane="normal", max_size=20, linger_seconds=0)
-    verification.join(ids[12:21], [], lane="normal", max_size=10, linger_seconds=0)
+    joining.join(ids[:12], [], lane="normal", max_size=20, linger_seconds=0)
+    joining.join(ids[12:21], [], lane="normal", max_size=10, linger_seconds=0)
     found = [(batch.size, batch.state) for batch in Batch.select().order_by(Batch.id)]
     assert found == [(12, "full"), (9, "open")]
 
@@ -65,12 +65,12 @@ def test_full_batches_are_made_at_once(ledger: str) -> None:
     ids = queue(7)
     verification.begin(ids)
     Write.update(state=State.FAILED).where(Write.id == ids[1]).execute()
-    made = verification.join(ids, [], lane="normal", max_size=3, linger_seconds=60)
+    made = joining.join(ids, [], lane="normal", max_size=3, linger_seconds=60)
     sizes = {batch.id: (batch.state, batch.size) for batch in Batch.select()}
     assert sorted(sizes[batch_id] for batch_id in made) == [("full", 2), ("full", 3), ("open", 1)]
     for batch_id, (_, size) in sizes.items():
         assert Write.select().where(Write.batch == batch_id, Write.state == State.VERIFIED).count() == size
-    assert verification.join(ids, [], lane="normal", max_size=1, linger_seconds=0) == []
+    assert joining.join(ids, [], lane="normal", max_size=1, linger_seconds=0) == []
 
 
 def test_single_writes_are_joined_in_few_statements(ledger: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +91,7 @@ def test_single_writes_are_joined_in_few_statements(ledger: str, monkeypatch: py
         statements = 0
         with monkeypatch.context() as patched:
             patched.setattr(database.obj, "execute_sql", counted)
-            assert len(verification.join(ids, [], lane="normal", max_size=1, linger_seconds=0)) == count
+            assert len(joining.join(ids, [], lane="normal", max_size=1, linger_seconds=0)) == count
         counts.append(statements)
     assert counts[1] <= counts[0] + 1
 
@@ -99,8 +99,8 @@ def test_single_writes_are_joined_in_few_statements(ledger: str, monkeypatch: py
 def test_lanes_have_batches_of_their_own(ledger: str) -> None:
     """Urgent work goes first, whatever has waited longer."""
     first, second = queue(2)
-    verification.join([first], [], lane="normal", max_size=5, linger_seconds=0)
-    verification.join([second], [], lane="urgent", max_size=5, linger_seconds=0)
+    joining.join([first], [], lane="normal", max_size=5, linger_seconds=0)
+    joining.join([second], [], lane="urgent", max_size=5, linger_seconds=0)
     ready = batches.next_ready()
     assert ready is not None
     assert ready.lane == "urgent"
@@ -126,7 +126,7 @@ def test_the_database_refuses_a_second_pending_write(ledger: str) -> None:
 def test_not_ready(ledger: str) -> None:
     """Lingering, paused or with too much in flight: there is nothing to write."""
     [lingering] = queue(1)
-    verification.join([lingering], [], lane="urgent", max_size=5, linger_seconds=60)
+    joining.join([lingering], [], lane="urgent", max_size=5, linger_seconds=60)
     assert batches.next_ready() is None
     written()
     rows = verified()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from pipeline.errors import HashMismatch
-from pipeline.ledger import batches, dead_letters, retention, verification
+from pipeline.ledger import batches, dead_letters, joining, retention, verification
 from pipeline.models import Batch, State, Write
 from tests.ledger import FAILING, REVERTED, UNREACHABLE, Rows, failed, queue, queued
 
@@ -29,7 +29,7 @@ def test_one_cause_for_a_batch(ledger: str) -> None:
     """A dead letter for each credential, one cause for all, reported once."""
     ids = queue(3)
     verification.begin(ids)
-    verification.join(ids, [], lane="normal", max_size=9, linger_seconds=0)
+    joining.join(ids, [], lane="normal", max_size=9, linger_seconds=0)
     batch_id = Batch.get().id
     outcome = batches.fail_attempt(batch_id, REVERTED, **FAILING)
     assert outcome.cause_id is not None

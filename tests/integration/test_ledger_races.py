@@ -17,6 +17,7 @@ from pipeline.ledger import (
     batches,
     confirmation,
     dead_letters,
+    joining,
     leases,
     queueing,
     recovery,
@@ -38,7 +39,7 @@ RACERS = """
 import json, random, sys, threading, time
 from concurrent.futures import ThreadPoolExecutor
 from pipeline.database import close_connection, database
-from pipeline.ledger import batches, verification
+from pipeline.ledger import batches, joining, verification
 from pipeline.ledger.confirmation import confirm
 from pipeline.models import Batch, BatchState, State, Write
 database.is_closed()
@@ -57,7 +58,7 @@ def join(half):
         part, ids = ids[: (n := seed.randint(1, 12))], ids[n:]
         for lane, odd in (("normal", 0), ("urgent", 1)):
             mine = [id_ for id_ in part if id_ % 2 == odd]
-            made += verification.join(mine, [], lane=lane, max_size=size, linger_seconds=0)
+            made += joining.join(mine, [], lane=lane, max_size=size, linger_seconds=0)
     close_connection()
     return made
 
@@ -182,7 +183,7 @@ def test_urgent_while_it_joins(ledger: str) -> None:
         if number % 2:
             return [queueing.queue([request]) for request in requests[number // 2 :: 2]]
         return [
-            verification.join([write_id], [], lane="normal", max_size=7, linger_seconds=0)
+            joining.join([write_id], [], lane="normal", max_size=7, linger_seconds=0)
             for write_id in ids[number // 2 :: 2]
         ]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.ledger import batches, confirmation, dead_letters, recovery, transactions, verification
+from pipeline.ledger import batches, confirmation, dead_letters, joining, recovery, transactions, verification
 from pipeline.models import Batch, Credential, Signer, State, Transaction, Write
 from tests.ledger import (
     ACCOUNT,
@@ -32,7 +32,7 @@ from tests.ledger import (
 
 def join(rows: Rows) -> list[int]:
     """Put the write into a batch of one."""
-    return verification.join([rows.write_id], [], lane="normal", max_size=1, linger_seconds=0)
+    return joining.join([rows.write_id], [], lane="normal", max_size=1, linger_seconds=0)
 
 
 #: Each transition, and the states from which it goes.

@@ -35,6 +35,7 @@ from pipeline.ledger import (
     dead_letters,
     finality,
     history,
+    joining,
     nonces,
     recovery,
     retention,
@@ -370,7 +371,7 @@ def test_proofs_with_and_without_a_stored_tree(ledger: str, size: int) -> None:
     """They are the same, on both databases: what was closed before trees were stored has its proofs too."""
     ids = queue(size)
     verification.begin(ids)
-    [batch_id] = verification.join(ids, [], lane="normal", max_size=size, linger_seconds=0)
+    [batch_id] = joining.join(ids, [], lane="normal", max_size=size, linger_seconds=0)
     batch = anchored(batch_id)
     root = bytes.fromhex(batch.merkle_root[2:])
     leaves = [bytes(row.leaf) for row in Write.select(Write.leaf).where(Write.batch == batch.id)]

@@ -12,7 +12,16 @@ import pipeline.actors  # noqa: F401 - events and messages go through the broker
 from pipeline import completion, deadletters, events, replaying, retention
 from pipeline.credentials import sync
 from pipeline.database import database
-from pipeline.ledger import batches, control, dead_letters, finality, nonces, transactions, verification
+from pipeline.ledger import (
+    batches,
+    control,
+    dead_letters,
+    finality,
+    joining,
+    nonces,
+    transactions,
+    verification,
+)
 from pipeline.ledger.finality import Place
 from pipeline.models import Batch, State, Write
 from tests.issuer import document
@@ -174,7 +183,7 @@ def test_many(log: pytest.LogCaptureFixture, level: int) -> None:
     sync(credentials)
     write_ids = [row.id for row in Write.select(Write.id)]
     verification.begin(write_ids)
-    [batch_id] = verification.join(write_ids, [], lane="normal", max_size=600, linger_seconds=0)
+    [batch_id] = joining.join(write_ids, [], lane="normal", max_size=600, linger_seconds=0)
     stored = batches.submit(batch_id, ACCOUNT, nonce_floor=0, sign=sign)
     assert stored is not None
     transactions.record_mined(stored.id, MINED)
@@ -201,5 +210,5 @@ def test_ten_are_a_line_each(log: pytest.LogCaptureFixture) -> None:
     for count in (10, 11):
         write_ids = queue(count, prefix=f"{count}-")
         verification.begin(write_ids)
-        verification.join(write_ids, [], lane="normal", max_size=count, linger_seconds=0)
+        joining.join(write_ids, [], lane="normal", max_size=count, linger_seconds=0)
         assert len(steps(log, "verified")) == (10 if count == 10 else 1)

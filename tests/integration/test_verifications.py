@@ -10,7 +10,7 @@ import pytest
 from pipeline import retention
 from pipeline.errors import HashMismatch
 from pipeline.intake import WriteRequest
-from pipeline.ledger import batches, queueing, verification
+from pipeline.ledger import batches, joining, queueing, verification
 from pipeline.ledger.verification import Begun
 from pipeline.models import BatchState, DeadLetter, State, Verification, Write
 from tests.ledger import FAILING, UNREACHABLE, queue
@@ -37,7 +37,7 @@ def their_worker_died(seconds: float = 5) -> None:
 
 def join(ids: list[int]) -> None:
     """They have passed."""
-    verification.join(ids, [], lane="normal", max_size=100, linger_seconds=0)
+    joining.join(ids, [], lane="normal", max_size=100, linger_seconds=0)
 
 
 def test_one_row_for_all() -> None:
@@ -184,7 +184,7 @@ def test_made_urgent_while_it_is_verified(max_size: int) -> None:
     names = [write.credential_id for write in Write.select().order_by(Write.id)]
     hashes = {write.credential_id: write.data_hash for write in Write.select()}
     queueing.queue([WriteRequest.of(names[1], hashes[names[1]], priority="urgent")])
-    verification.join(ids, [], lane="normal", max_size=max_size, linger_seconds=0)
+    joining.join(ids, [], lane="normal", max_size=max_size, linger_seconds=0)
     [write] = Write.select().where(Write.credential_id == names[1])
     assert (write.priority, write.batch.lane, write.batch.state) == ("urgent", "urgent", BatchState.FULL)
     ready = batches.next_ready()

@@ -22,7 +22,7 @@ from pipeline.actors import *  # noqa: F403
 #: between, the first of these that is there: where many are done at once, the one of a single is not called.
 BOUNDARIES: dict[str, tuple[tuple[str, str], tuple[str, str]]] = {
     "verify": (("pipeline.verification", "check"),) * 2,
-    "join": (("pipeline.ledger.verification", "join"),) * 2,
+    "join": (("pipeline.ledger.joining", "join"),) * 2,
     # In one SQL transaction: the signer's row is locked, the nonce is taken, the bytes are stored.
     "reserve": (("pipeline.ledger.nonces", "lock_signer"),) * 2,
     # Nonce taken, batch closed, nothing committed; then all of it is.
