@@ -6,8 +6,8 @@ Importing this costs little, so that an issuer's API can: redis-py, peewee and p
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import dramatiq
@@ -44,10 +44,21 @@ class PipelineBroker(dramatiq.Broker):
     def __init__(self, middleware: Iterable[Middleware]) -> None:
         super().__init__(middleware=list(middleware))
         self.queues: set[str] = set()
+        self._real: DelayingRedisBroker | None = None
+        self._making = threading.Lock()
 
-    @cached_property
+    @property
     def redis(self) -> DelayingRedisBroker:
-        """The real one; it shares actors, queues and middleware with this."""
+        """The real one; it shares actors, queues and middleware with this.
+
+        One for all threads: what it has fetched is known by its id.
+        """
+        with self._making:
+            if self._real is None:
+                self._real = self._make()
+            return self._real
+
+    def _make(self) -> DelayingRedisBroker:
         from pipeline.redis_broker import DelayingRedisBroker
         from pipeline.redis_client import connect
 
@@ -90,9 +101,10 @@ class PipelineBroker(dramatiq.Broker):
 
     def close(self) -> None:
         """Close the connections to Redis; the next message opens new ones."""
-        if "redis" in self.__dict__:
-            self.redis.close()
-            del self.__dict__["redis"]
+        with self._making:
+            real, self._real = self._real, None
+        if real is not None:
+            real.close()
 
 
 def make_middleware() -> list[Middleware]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ from dramatiq.broker import MessageProxy
 from dramatiq.errors import ConnectionClosed
 
 from pipeline.actors import broker, hash_verify_many
+from pipeline.broker import PipelineBroker
 from pipeline.consumer import Consumer
 from pipeline.embedded.valkey import ValkeyServer
 from pipeline.settings import get_settings
+from tests.racing import in_threads
 from tests.servers.relay import Relay
 from tests.waiting import until
 
@@ -72,6 +75,20 @@ def test_the_answer_to_a_fetch_is_lost() -> None:
     assert numbers(delivered(second, 1)) == [2]
     second.ack(at_work)
     assert next(consumer()) is None
+
+
+def test_the_threads_of_a_process_are_one_worker() -> None:
+    """What one of them has fetched is known by its id, also to those that come after it."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # so that they meet
+    try:
+        for _ in range(20):
+            made = PipelineBroker([])
+            found = in_threads(12, lambda _, made=made: made.redis.broker_id)
+            made.close()
+            assert len(set(found)) == 1, found
+    finally:
+        sys.setswitchinterval(before)
 
 
 @pytest.fixture
