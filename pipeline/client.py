@@ -129,7 +129,11 @@ def get_failed(start: int = 0, end: int = 100) -> list[dict[str, Any]]:
 
 def shutdown_blockchain_queue() -> None:
     """Close the connections to Redis and the database; the next call opens new ones."""
+    from pipeline import completion, events
+
     broker.close()
+    events.close()
+    completion.close_results()
     database.close_all()
 
 

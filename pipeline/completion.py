@@ -89,6 +89,13 @@ def renew_result(job_id: str, write_id: int) -> None:
     keep_completed({write_id: job_id}, results_of([write_id]))
 
 
+def close_results() -> None:
+    """Close the connections on which results are kept and waited for."""
+    backend = job_results()
+    if backend is not None:
+        backend.close()
+
+
 def job_results() -> JobResults | None:
     """The broker's result backend, where it is ours."""
     backends = [m.backend for m in current.broker().middleware if isinstance(m, Results)]

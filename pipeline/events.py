@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import logging
 import re
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from pipeline import transitions
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     import redis
 
     from pipeline.models import Outbox
-    from pipeline.redis_scripts import Script
 
 logger = logging.getLogger(__name__)
 
@@ -145,17 +144,49 @@ def _publish_all() -> None:
 def _add_to_stream(rows: Sequence[Outbox]) -> None:
     from pipeline.settings import get_settings
 
-    add = _add_script(get_settings().redis_dsn)
+    add = _publisher(get_settings().redis_dsn).add
     add(keys=[STREAM], args=[KEPT, *map(json.dumps, _events(rows))])
 
 
-@lru_cache(maxsize=1)
-def _add_script(_dsn: str) -> Script:
-    """To connect takes longer than to publish."""
-    from pipeline.redis_client import connect
-    from pipeline.redis_scripts import Scripts
+class _Publisher:
+    """Connections that stay: to open one takes longer than to publish."""
 
-    return Scripts(connect()).register(ADD)
+    def __init__(self) -> None:
+        from pipeline.redis_client import connect
+        from pipeline.redis_scripts import Scripts
+
+        self._client = connect()
+        self._scripts = Scripts(self._client)
+        self.add = self._scripts.register(ADD)
+
+    def close(self) -> None:
+        """Close them."""
+        self._scripts.close()
+        self._client.close()
+
+
+#: The one there is, by the DSN that was set when it was made.
+_publishers: dict[str, _Publisher] = {}
+_making = threading.Lock()
+
+
+def _publisher(dsn: str) -> _Publisher:
+    with _making:
+        if dsn not in _publishers:
+            _close_all()
+            _publishers[dsn] = _Publisher()
+        return _publishers[dsn]
+
+
+def close() -> None:
+    """Close the connections; who publishes next opens new ones."""
+    with _making:
+        _close_all()
+
+
+def _close_all() -> None:
+    while _publishers:
+        _publishers.popitem()[1].close()
 
 
 def _events(rows: Sequence[Outbox]) -> Iterator[dict[str, Any]]:

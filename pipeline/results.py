@@ -48,6 +48,13 @@ class JobResults(ResultBackend):
 
         return connect()
 
+    def close(self) -> None:
+        """Close the connections; the next use opens new ones."""
+        if "_client" in self.__dict__:
+            self.__dict__.pop("_client").close()
+        if "redis" in self.__dict__:
+            self.__dict__.pop("redis").client.close()
+
     def get_result(
         self, message: dramatiq.Message[Any], *, block: bool = False, timeout: int | None = None
     ) -> Any:

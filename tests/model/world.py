@@ -101,7 +101,7 @@ def worlds(database_url: str, **settings: object) -> Iterator[Callable[[], World
         patch.setattr(redis_client, "connect", lambda: holder[0].broker.redis())
         for module in ("pipeline.reconciliation", "pipeline.events"):
             patch.setattr(f"{module}.connect", lambda: holder[0].broker.redis(), raising=False)
-        patch.setattr("pipeline.events._add_script", lambda _: lambda **__: None)  # nobody listens
+        patch.setattr("pipeline.events._add_to_stream", lambda _: None)  # nobody listens
         for module in (
             "chain.client",
             "chain_writing",
