@@ -13,7 +13,6 @@ import redis
 from redis import RedisError
 from redis.exceptions import ConnectionError as NotConnected
 from redis.exceptions import NoScriptError, ResponseError
-from redis.exceptions import TimeoutError as NotAnswered
 
 #: Whether a call with these arguments must not be made a second time.
 Once = Callable[[Sequence[Any]], bool]
@@ -33,8 +32,8 @@ class Scripts:
     def register(self, text: Any, *, once: Once = _never) -> Script:
         """The script of this ``text``, to be called.
 
-        It is called again where its answer is lost, unless ``once`` says that with these arguments the next
-        answer has not what was in that one.
+        It is called again where the connection breaks, unless ``once`` says that with these arguments the
+        next answer has not what was in the one that is lost. Who has waited in vain does not wait again.
         """
         return Script(self, self._client.register_script(text), once)
 
@@ -92,7 +91,7 @@ class Script:
     def __init__(self, scripts: Scripts, patient: Any, once: Once) -> None:
         self._scripts = scripts
         self._once = once
-        #: redis-py's own, which loads the script where it is not known, and tries again.
+        #: redis-py's own, which loads the script where it is not known.
         self._patient = patient
 
     def __call__(self, *, keys: Sequence[Any] = (), args: Sequence[Any] = ()) -> Any:
@@ -102,7 +101,7 @@ class Script:
             return self._scripts.ask("EVALSHA", self._patient.sha, len(keys), *keys, *args, surely=once)
         except NoScriptError:
             return self._patient(keys=keys, args=args)
-        except (NotConnected, NotAnswered):
+        except NotConnected:
             if once:
                 raise
             return self._patient(keys=keys, args=args)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import signal
+from collections.abc import Callable, Iterator
 
 import pytest
 import redis
 from redis import ResponseError
 
+from pipeline.embedded.valkey import ValkeyServer
 from pipeline.redis_scripts import Scripts
+from tests.waiting import until
 
 #: Returns what it is given.
 ECHO = "return {KEYS[1], ARGV[1]}"
@@ -59,6 +63,24 @@ def test_one_that_is_not_to_be_run_twice(client: redis.Redis, scripts: Scripts) 
     assert count(keys=["count"], args=["once"]) == 1
     client.client_kill_filter(_id=str(scripts.ask("CLIENT", "ID")))
     assert count(keys=["count"], args=["once"]) == 2
+
+
+def test_a_server_that_does_not_answer_is_not_asked_again(start_valkey: Callable[..., ValkeyServer]) -> None:
+    """Who has waited once has waited long enough; what was asked is done, and once."""
+    server = start_valkey()
+    with redis.Redis.from_url(server.url, socket_timeout=0.5) as client:
+        scripts = Scripts(client)
+        count = scripts.register("return redis.call('INCR', KEYS[1])")
+        assert count(keys=["count"]) == 1
+        os.kill(server.pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(redis.TimeoutError):
+                count(keys=["count"])
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+        until(lambda: client.get("count") != b"1", seconds=10, what="it is done")
+        assert count(keys=["count"]) == 3
+        scripts.close()
 
 
 def test_the_parents_connection(scripts: Scripts) -> None:
