@@ -29,8 +29,9 @@ STANDSTILL_SECONDS = 600.0
 #: Blocks that go by without the lowest nonce before it is repriced.
 STUCK_BLOCKS = 3
 
-#: How long it is waited for the first block at all, if the chain's own are faster: in seconds.
-FIRST_BLOCK_SECONDS = 3.0
+#: How long it is waited for the first block at all, if the chain's own are faster: in seconds. The other
+#: is for that and for what is not counted, where blocks are made on demand.
+FIRST_BLOCK_SECONDS, ON_DEMAND_SECONDS = 3.0, 0.3
 
 #: Seconds for which a gap must be seen before it is filled: another process may be about to store it.
 GAP_SECONDS = 6.0
@@ -114,7 +115,7 @@ def _is_due(slot: Slot, view: View) -> bool:
     if row.state == TransactionState.SIGNED:
         return age > UNSENT_SECONDS
     counted = slot.nonce < view.heads_of(slot.signer).pending_nonce
-    return age > (RESEND_SECONDS if counted else UNCOUNTED_SECONDS)
+    return age > (RESEND_SECONDS if counted else _patience(UNCOUNTED_SECONDS))
 
 
 def _has_to_pay_more(kind: AnswerKind, slot: Slot, view: View) -> bool:
@@ -157,8 +158,12 @@ def _is_forgotten(slot: Slot, view: View) -> bool:
     if counted or not known or len(slot.transactions) > 1:
         return False
     _, since, since_block = _lowest[slot.signer]
-    patience_seconds = max(FIRST_BLOCK_SECONDS, STUCK_BLOCKS * pace.block_seconds())
+    patience_seconds = max(_patience(FIRST_BLOCK_SECONDS), STUCK_BLOCKS * pace.block_seconds())
     return view.heads.head.number == since_block and time.monotonic() - since > patience_seconds
+
+
+def _patience(seconds: float) -> float:
+    return ON_DEMAND_SECONDS if pace.comes_on_demand() else seconds
 
 
 def _tell(slot: Slot, what: str, kind: type[ChainError] = UntakenTransaction) -> None:

@@ -13,6 +13,9 @@ TICK_SECONDS, SHORTEST_SECONDS = 2.0, 0.25
 #: Seconds until a chain that mines at once has done so, and the sweep after a send looks once more.
 SOON_SECONDS = (0.01, 0.03)
 
+#: Blocks that come faster are made of each transaction as it comes, and by no clock.
+ON_DEMAND_SECONDS = 0.1
+
 _newest: Block | None = None
 _block_seconds = TICK_SECONDS
 _asked_until = 0.0
@@ -32,6 +35,11 @@ def block_seconds() -> float:
     return _block_seconds
 
 
+def comes_on_demand() -> bool:
+    """Whether a block is made of each transaction as it comes, as far as that is known."""
+    return _block_seconds < ON_DEMAND_SECONDS
+
+
 def is_next_due() -> bool:
     """Whether a sweep has to be asked for, where anything waits for it."""
     return _block_seconds < TICK_SECONDS and time.monotonic() >= _asked_until
@@ -49,12 +57,12 @@ def ask_for_the_next() -> None:
 
 def pauses() -> tuple[float, ...]:
     """Seconds before each look at what has become of a send: more than one where blocks come at once."""
-    return (0.0, *SOON_SECONDS) if _mines_at_once else (0.0,)
+    return (0.0, *SOON_SECONDS) if mines_at_once() else (0.0,)
 
 
 def mines_at_once() -> bool:
     """Whether a send may be in a block as soon as it is answered."""
-    return _mines_at_once
+    return _mines_at_once or comes_on_demand()
 
 
 def mined_at_once(mined: bool) -> None:

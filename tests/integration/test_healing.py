@@ -275,7 +275,7 @@ def test_a_nonce_that_the_node_has_and_leaves_out(
     proxy: FaultProxy, anvil: Anvil, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """To send it again does not help: it is replaced, once, when a block should have come long since."""
-    monkeypatch.setattr(pace, "_block_seconds", 0.0)
+    monkeypatch.setattr(pace, "_block_seconds", 0.2)
     write(2)
     original = Transaction.select().order_by(Transaction.nonce).first()
     leave_out(anvil, original)
@@ -287,7 +287,12 @@ def test_a_nonce_that_the_node_has_and_leaves_out(
     assert Transaction.get_by_id(original.id).answer.startswith("already_known")
     settle()
     assert Transaction.select().count() == 2, "a block may be on its way"
-    monkeypatch.setattr(healing, "FIRST_BLOCK_SECONDS", 0.0)
+    since = healing._lowest[original.signer][1]
+    healing._lowest[original.signer] = (
+        original.nonce,
+        since - healing.FIRST_BLOCK_SECONDS,
+        anvil.block_number,
+    )
     settle()
     replacement = (
         Transaction.select().where(Transaction.nonce == original.nonce).order_by(-Transaction.id).get()
