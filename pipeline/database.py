@@ -23,7 +23,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import peewee
 from playhouse.migrations import Runner
 
+from pipeline import prepared
 from pipeline.errors import DatabaseUnavailable
+from pipeline.prepared import Prepared
 from pipeline.settings import get_settings
 
 P = ParamSpec("P")
@@ -110,7 +112,18 @@ class PostgresqlDatabase(peewee.PostgresqlDatabase):
     def execute_sql(self, sql: str, params: Any = None) -> Any:
         """As peewee's, but outside of a transaction never on a connection that is known to be broken."""
         self._replace_broken()
+        if isinstance(sql, Prepared) and not self.in_transaction():
+            with peewee.__exception_wrapper__:  # type: ignore[attr-defined]  # as peewee's own
+                return sql.run(self.connection(), params)  # type: ignore[no-untyped-call]
+        if sql.startswith("ROLLBACK"):  # of a savepoint
+            prepared.forget(self.connection())  # type: ignore[no-untyped-call]
         return super().execute_sql(sql, params)  # type: ignore[no-untyped-call]  # peewee has no types
+
+    def rollback(self) -> None:
+        """As peewee's."""
+        if not self.is_closed():
+            prepared.forget(self.connection())  # type: ignore[no-untyped-call]
+        super().rollback()
 
     def _replace_broken(self) -> bool:
         """Close a connection that is no more; the next use opens one. What was to follow its commit is off.

@@ -22,6 +22,7 @@ from pipeline.ledger.metadata import PENDING, SQLITE_OBJECT
 from pipeline.ledger.sql import LINE
 from pipeline.merkle import leaf_hash
 from pipeline.models import utc_now
+from pipeline.prepared import Prepared
 
 #: Requests that are stored together.
 CHUNK = 1000
@@ -29,7 +30,10 @@ CHUNK = 1000
 #: Bytes of a salt.
 SALT_BYTES = 32
 
-ONE = "SELECT queue_fresh_write(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+ONE = Prepared(
+    "SELECT queue_fresh_write(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+    [*["text"] * 4, *["bytea"] * 2, "text", "boolean", *["double precision"] * 2],
+)
 MANY = "SELECT queue_fresh_writes(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
 
 #: Hex digits whose first two bits are 10, by those of any.

@@ -12,7 +12,7 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import peewee as pw
 
@@ -28,8 +28,7 @@ from pipeline.models import Batch, BatchState, State, Write
 Pair = tuple[WriteRequest, str]
 
 
-@dataclass(frozen=True, slots=True)
-class QueuedWrite:
+class QueuedWrite(NamedTuple):
     """Where one request ended: its job, and whether a message has to be sent for it."""
 
     job_id: str
