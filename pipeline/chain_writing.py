@@ -75,12 +75,21 @@ def _mined_meanwhile(outlook: Outlook) -> bool:
         return False
     if len(waiting) >= WORTH_A_SWEEP and outlook.asks_for_a_sweep(AT_ONCE_SETTLE_SECONDS):
         messages.send("settle", True)
-    try:
-        outlook.look_at_nonces(chain, waiting)
-    except ChainError as exc:
-        logger.warning("not known what is mined: %s", exc.message)
-        return False
-    return bool(outlook.room())
+    return _used_soon(chain, outlook, waiting)
+
+
+def _used_soon(chain: ChainClient, outlook: Outlook, waiting: Sequence[int]) -> bool:
+    """Whether the chain uses more of these nonces than were known to be used, before long."""
+    for pause_seconds in pace.pauses():
+        time.sleep(pause_seconds)
+        try:
+            outlook.look_at_nonces(chain, waiting)
+        except ChainError as exc:
+            logger.warning("not known what is mined: %s", exc.message)
+            return False
+        if outlook.room():
+            return True
+    return False
 
 
 def _settled_some(outlook: Outlook) -> bool:

@@ -15,7 +15,7 @@ MOCK, BLOCKS, AUTOMINE = "mock", "anvil, blocks on a clock", "anvil, automine"
 #: Slots a second that are more than is ever asked for: the limiter is in use, and is no wall.
 NO_WALL = {"RATE_LIMIT_MAX": "10000"}
 ALONE = {"BATCH_MAX_SIZE": "1"}
-IN_FLIGHT = {"BLOCKCHAIN_MAX_IN_FLIGHT": "64"}
+IN_FLIGHT = {"BLOCKCHAIN_MAX_IN_FLIGHT": "128"}
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ GROUPS: dict[str, list[Configuration]] = {
             f"{AUTOMINE}, batches of 1", chain=AUTOMINE, settings=NO_WALL | ALONE, share=0.004, warm_up=60
         ),
         Configuration(
-            f"{AUTOMINE}, batches of 1, 64 in flight, 1 process",
+            f"{AUTOMINE}, batches of 1, 128 in flight, 1 process",
             chain=AUTOMINE,
             settings=NO_WALL | ALONE | IN_FLIGHT,
             share=0.008,

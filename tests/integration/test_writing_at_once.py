@@ -78,12 +78,30 @@ def finished(anvil: Anvil, count: int) -> None:
     assert_truthful(anvil, chain_settings())
 
 
-def test_one_sweep_for_many_rounds(proxy: FaultProxy, anvil: Anvil, sweeps: list[int]) -> None:
-    """Four at once: what the chain has used makes room, and is swept when a hundred have come together."""
+def test_one_sweep_for_many_rounds(
+    proxy: FaultProxy, anvil: Anvil, sweeps: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four at once: what the chain has used makes room; the sweep is the writer's own when none keeps up."""
+    monkeypatch.setattr(chain_writing, "MOST_UNSWEPT", 100)
     queued(120)
     chain_writing.write_ready()
     assert sweeps[:2] == [100, 20]
     assert proxy.counts[SEND] == 120
+    finished(anvil, 120)
+
+
+def test_another_thread_sweeps_meanwhile(
+    proxy: FaultProxy, anvil: Anvil, sweeps: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked to when it is worth it, and not to have anything written: the writer does that."""
+    asked: list[tuple[str, *tuple[object, ...]]] = []
+    monkeypatch.setattr(chain_writing.messages, "send", lambda *args, **_: asked.append(args))
+    monkeypatch.setattr(chain_writing, "AT_ONCE_SETTLE_SECONDS", 0.0)
+    queued(120)
+    chain_writing.write_ready()
+    assert sweeps[:1] == [120], "its own is the last"
+    assert ("settle", True) in asked
+    assert ("settle",) not in asked
     finished(anvil, 120)
 
 
@@ -183,4 +201,5 @@ def test_a_chain_that_mines_later_is_not_asked_again(
     chain_writing.write_ready()
     assert [row.state for row in Transaction.select()] == [TransactionState.SENT] * ROOM
     assert anvil.pool_size == ROOM
-    assert proxy.counts["eth_getTransactionCount"] - asked <= 2 * (2 + len(sweeps))
+    looks = 1 + len(pace.SOON_SECONDS)  # and once for the first free nonce
+    assert proxy.counts["eth_getTransactionCount"] - asked <= 2 * (looks + 1 + len(sweeps))

@@ -10,7 +10,7 @@ from tests.benchmarks.site import BLOCK_SECONDS, Site
 from tests.benchmarks.targets import at_least
 
 DEFAULT = "default batches"
-IN_FLIGHT_NAME = "batches of 1, 64 in flight"
+IN_FLIGHT_NAME = "batches of 1, 128 in flight"
 
 #: The axis of the plot.
 AXIS = "batch size"
