@@ -78,7 +78,8 @@ GROUPS: dict[str, list[Configuration]] = {
             f"{AUTOMINE}, batches of 1", chain=AUTOMINE, settings=NO_WALL | ALONE, share=0.004, warm_up=60
         ),
         Configuration(
-            f"{AUTOMINE}, batches of 1, 128 in flight, 1 process",
+            f"{AUTOMINE}, batches of 1, 128 in flight, 2 processes",
+            processes=2,
             chain=AUTOMINE,
             settings=NO_WALL | ALONE | IN_FLIGHT,
             share=0.008,
