@@ -45,6 +45,11 @@ def is_id_or_ids(value: object) -> bool:
     return is_id(value) or are_ids(value)
 
 
+def is_bool(value: object) -> bool:
+    """Whether it is true or false, and nothing that only counts as one."""
+    return isinstance(value, bool)
+
+
 def is_uuid(value: object) -> bool:
     """Whether it is a UUID as text."""
     try:
@@ -60,6 +65,7 @@ RULES: dict[str, Callable[[object], bool]] = {
     "hash_verify_urgent": are_ids,
     "db_update": is_id_or_ids,
     "dead_letter": is_uuid,
+    "settle": is_bool,
 }
 
 
