@@ -14,7 +14,7 @@ from pipeline import status
 from pipeline.actors import broker, hash_verify
 from pipeline.database import database
 from pipeline.errors import WriteFailed
-from pipeline.queueing import queue_many, requests_of
+from pipeline.queueing import queue_items
 
 __all__ = [
     "get_active",
@@ -55,7 +55,7 @@ def write_many_to_blockchain_queued(
     An item is ``(credential_id, data_hash[, ipfs_cid[, priority]])`` or a mapping of those names.
     Raises as `write_to_blockchain_queued` does, naming the position.
     """
-    return [queued.job_id for queued in queue_many(requests_of(items, priority=priority))]
+    return [queued.job_id for queued in queue_items(items, priority=priority)]
 
 
 def write_to_blockchain(

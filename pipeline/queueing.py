@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import dramatiq
@@ -14,7 +14,7 @@ from pipeline import current, events, messages, transitions
 from pipeline.database import database
 from pipeline.errors import ConflictingWrite, InvalidInput, UnknownCredential
 from pipeline.intake import WriteRequest
-from pipeline.ledger import queueing
+from pipeline.ledger import fresh, queueing
 from pipeline.ledger.queueing import QueuedWrite
 from pipeline.merging import ALONE, SINGLE
 from pipeline.settings import get_settings
@@ -87,6 +87,23 @@ def queue_many(requests: Sequence[WriteRequest]) -> list[QueuedWrite]:
     return queued
 
 
+def queue_items(items: Iterable[object], *, priority: str = "normal") -> list[QueuedWrite]:
+    """`queue_many` of what `requests_of` makes of ``items``; where all are new, both at the same time."""
+    given = list(items)
+
+    def parts() -> Iterator[list[WriteRequest]]:
+        for start in range(0, len(given), fresh.PART):
+            yield requests_of(given[start : start + fresh.PART], priority=priority, first=start)
+
+    stored = queueing.queue_in_parts(parts) if len(given) > fresh.PART else None
+    if stored is None:
+        return queue_many(requests_of(given, priority=priority))
+    requests, queued = stored
+    _log_differing_cids(requests)
+    _send(queued)
+    return queued
+
+
 def _log_differing_cids(requests: Iterable[WriteRequest]) -> None:
     for request in requests:
         if request.cid_digest_differs:
@@ -122,12 +139,12 @@ def _send(fresh: Sequence[QueuedWrite]) -> None:
         messages.verify([write.write_id for write in fresh if write.priority == priority], priority)
 
 
-def requests_of(items: Iterable[object], *, priority: str = "normal") -> list[WriteRequest]:
-    """Check items; the error names the position of the first bad one."""
+def requests_of(items: Iterable[object], *, priority: str = "normal", first: int = 0) -> list[WriteRequest]:
+    """Check items; the error names the position of the first bad one. ``first``: that of the first item."""
     check = get_settings().cid_digest_check
     return [
         WriteRequest.from_item(item, position, priority=priority, cid_digest_check=check)
-        for position, item in enumerate(items)
+        for position, item in enumerate(items, first)
     ]
 
 

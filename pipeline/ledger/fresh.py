@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -24,8 +24,11 @@ from pipeline.merkle import leaf_hash
 from pipeline.models import utc_now
 from pipeline.prepared import Prepared
 
-#: Requests that are stored together.
-CHUNK = 1000
+#: Requests that are stored together, and those of a part: while the server has one the next is made.
+CHUNK, PART = 1000, 125
+
+#: The requests of a part, the ids of their jobs and of their writes.
+Stored = tuple[Sequence[WriteRequest], Sequence[str], list[int]]
 
 #: Bytes of a salt.
 SALT_BYTES = 32
@@ -75,6 +78,37 @@ def store(
         return None  # metadata that jsonb does not take; what is wrong otherwise shows again
 
 
+class _NotFresh(Exception):
+    """One has a write, or comes in two parts: all that was stored has to go back."""
+
+
+def store_in_parts(parts: Callable[[], Iterable[Sequence[WriteRequest]]]) -> list[Stored] | None:
+    """`store` of all parts of at most `PART` requests, in one transaction; what making them raises goes up.
+
+    None, and nothing is stored, as there; also on SQLite, and inside of a transaction.
+    """
+    if is_sqlite() or database.in_transaction():
+        return None
+    try:
+        return retrying(partial(_store_in_parts, parts))
+    except (pw.DataError, pw.IntegrityError, _NotFresh):
+        return None
+
+
+def _store_in_parts(parts: Callable[[], Iterable[Sequence[WriteRequest]]]) -> list[Stored]:
+    sent: list[tuple[Sequence[WriteRequest], Sequence[str], Any]] = []
+    with database.atomic(), pw.__exception_wrapper__:  # type: ignore[attr-defined]  # as peewee's own
+        with database.connection().pipeline():
+            for requests in parts():
+                job_ids = new_job_ids(len(requests))
+                values = (*_columns(requests, job_ids), False, time.time(), None)
+                sent.append((requests, job_ids, database.execute_sql(MANY, values)))
+        stored = [(requests, job_ids, cursor.fetchone()[0]) for requests, job_ids, cursor in sent]
+        if any(ids is None for *_, ids in stored):
+            raise _NotFresh
+    return stored
+
+
 def _in_savepoint(work: partial[list[int] | None]) -> list[int] | None:
     """What fails must not take the transaction of the caller with it."""
     with database.atomic():
@@ -84,17 +118,23 @@ def _in_savepoint(work: partial[list[int] | None]) -> list[int] | None:
 def _store(
     requests: Sequence[WriteRequest], job_ids: Sequence[str], own_message: bool, due_at: float | None
 ) -> list[int] | None:
-    salts = _salts(len(requests))
-    leaves = [leaf_of(request, salt) for request, salt in zip(requests, salts, strict=True)]
     common = (own_message, time.time(), due_at)
     if is_sqlite():
+        salts, leaves = _salts_and_leaves(requests)
         return _store_on_sqlite(requests, job_ids, salts, leaves, *common)
     if len(requests) == 1:
-        [one], [job_id], [salt], [leaf] = requests, job_ids, salts, leaves
+        [one], [job_id], ([salt], [leaf]) = requests, job_ids, _salts_and_leaves(requests)
         parts = (one.credential_id, job_id, one.data_hash, one.ipfs_cid, salt, leaf, one.priority)
         made = _first(ONE, (*parts, *common))
         return None if made is None else [made]
-    columns = (
+    found: list[int] | None = _first(MANY, (*_columns(requests, job_ids), *common))
+    return found
+
+
+def _columns(requests: Sequence[WriteRequest], job_ids: Sequence[str]) -> tuple[str | bytes, ...]:
+    """The first arguments of `MANY`."""
+    salts, leaves = _salts_and_leaves(requests)
+    return (
         LINE.join([request.credential_id for request in requests]),
         LINE.join(job_ids),
         LINE.join([request.data_hash for request in requests]),
@@ -103,8 +143,11 @@ def _store(
         b"".join(leaves),
         LINE.join([request.priority for request in requests]),
     )
-    found: list[int] | None = _first(MANY, (*columns, *common))
-    return found
+
+
+def _salts_and_leaves(requests: Sequence[WriteRequest]) -> tuple[list[bytes], list[bytes]]:
+    salts = _salts(len(requests))
+    return salts, [leaf_of(request, salt) for request, salt in zip(requests, salts, strict=True)]
 
 
 def _store_on_sqlite(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -63,10 +63,27 @@ def _queue_fresh(pairs: Sequence[Pair], own_message: bool, due_at: float | None)
     ids = fresh.store(requests, names, own_message=own_message, due_at=due_at)
     if ids is None:
         return None
+    return _queued(requests, names, ids)
+
+
+def _queued(
+    requests: Sequence[WriteRequest], job_ids: Sequence[str], ids: Sequence[int]
+) -> list[QueuedWrite]:
     return [
         QueuedWrite(job_id, request.credential_id, write_id, request.priority, True, False)
-        for (request, job_id), write_id in zip(pairs, ids, strict=True)
+        for request, job_id, write_id in zip(requests, job_ids, ids, strict=True)
     ]
+
+
+def queue_in_parts(
+    parts: Callable[[], Iterable[Sequence[WriteRequest]]],
+) -> tuple[list[WriteRequest], list[QueuedWrite]] | None:
+    """`queue` of all parts (`fresh.store_in_parts`), and their requests; None where that is not as simple."""
+    stored = fresh.store_in_parts(parts)
+    if stored is None:
+        return None
+    requests = [request for part, _, _ in stored for request in part]
+    return requests, [write for part in stored for write in _queued(*part)]
 
 
 @transaction
