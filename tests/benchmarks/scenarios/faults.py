@@ -17,8 +17,8 @@ import psycopg
 from pipeline.embedded.valkey import ValkeyServer
 from pipeline.embedded.workers import Workers
 from tests.benchmarks.anchored import outcome
-from tests.benchmarks.configuration import AUTOMINE, NO_WALL, Configuration
-from tests.benchmarks.measuring import POLL_SECONDS, ended, running
+from tests.benchmarks.configuration import ALONE, AUTOMINE, NO_WALL, Configuration
+from tests.benchmarks.measuring import POLL_SECONDS, WrongResult, ended, running
 from tests.benchmarks.peer import Peer
 from tests.benchmarks.scenarios import Figures, Measure, Scenario
 from tests.benchmarks.scenarios.intake import items, send_in_bulk
@@ -38,8 +38,8 @@ NODE_AWAY_SECONDS, REDIS_AWAY_SECONDS = 20.0, 2.0
 #: Without progress for so long, no more is expected: more than our longest backoff.
 STALL_SECONDS = 60.0
 
-#: Small batches: one of all would be before the fault or behind it, and in no case under it.
-SETTINGS = NO_WALL | {"BATCH_MAX_SIZE": "5"}
+#: Each is a transaction of its own, as the peer's: a batch of all would be before the fault or behind it.
+SETTINGS = NO_WALL | ALONE
 
 CONFIRMED = "SELECT COUNT(*) FROM writes WHERE state = 'confirmed'"
 
@@ -83,14 +83,16 @@ def _ours(masters: int, fault: Callable[[Stage], None], site: Site, count: int) 
         valkey = stack.enter_context(ValkeyServer(site.new_folder("valkey"), tcp=True, append_only=False))
         variables |= {"BLOCKCHAIN_RPC_URL": proxy.url, "REDIS_URL": valkey.url}
         admin = stack.enter_context(psycopg.connect(variables["DATABASE_URL"], autocommit=True))
-        with used_here(variables):
-            send_in_bulk(items(count))
         workers = stack.enter_context(running(site, configuration, variables))
+        with used_here(variables):
+            send_in_bulk(items(count))  # when all are ready: one of two would be through with it before
         _await_confirmed(admin, round(CONFIRMED_BEFORE * count))
         begin = time.time()
         fault(Stage(proxy, valkey, workers))
         _await_confirmed(admin, count)
         found = outcome(anvil, variables["BLOCKCHAIN_CONTRACT_ADDRESS"], admin, count)
+    if found.confirmed_at[-1] < begin:
+        raise WrongResult("all were confirmed before the fault")
     return {
         LOST: found.lost,
         FAILED: found.failed,
