@@ -17,6 +17,7 @@ from tests.end_to_end.rosters.failpoints import NAMES
 from tests.issuer import chain_variables, completed, queue_documents
 from tests.servers.anvil import Anvil
 from tests.truth import assert_truthful
+from tests.waiting import until
 from tests.workers import as_supervisor, nothing_is_unacked
 
 COUNT = 20
@@ -93,6 +94,19 @@ def start_mortal(
         )
 
     return run
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_every_boundary_is_passed(
+    client: Any, start_mortal: Callable[..., Workers], anvil: Anvil, tmp_path: Path
+) -> None:
+    """Nobody dies at a function that is not called any more."""
+    markers = tmp_path / "markers"
+    markers.mkdir()
+    start_mortal(",".join(f"{name}:0" for name in NAMES), markers, batch_max_size=5, **chain_variables(anvil))
+    queue_documents(COUNT)
+    until(completed(client, COUNT), seconds=30, what="all are completed")
+    until(lambda: len(list(markers.iterdir())) == len(NAMES), seconds=10, what="every boundary was passed")
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)

@@ -1,7 +1,7 @@
 """The roster of workers that are killed at a named boundary, once, with nothing flushed.
 
-``FAILPOINT`` names it (``before_broadcast``; ``before_broadcast:3`` at the third passing; several with
-commas between), ``FAILPOINT_MARKERS`` a folder. A death leaves a file there first, of the boundary's
+``FAILPOINT`` names it (``before_broadcast``; ``before_broadcast:3`` at the third passing, ``:0`` never, but
+told; several with commas between), ``FAILPOINT_MARKERS`` a folder. A death leaves a file there first, of the boundary's
 name: a worker that is started again passes by. The product knows nothing of this.
 """
 
@@ -28,7 +28,7 @@ BOUNDARIES: dict[str, tuple[tuple[str, str], tuple[str, str]]] = {
     # Nonce taken, batch closed, nothing committed; then all of it is.
     "store": (("pipeline.ledger.nonces", "store_many"), ("pipeline.ledger.batches", "submit_many")),
     "broadcast": (("pipeline.chain.client", "ChainClient.send_many"),) * 2,
-    "receipt": (("pipeline.ledger.transactions", "record_mined_many"),) * 2,
+    "receipt": (("pipeline.ledger.transactions", "record_mined_and_settle"),) * 2,
     "update": (("pipeline.completion", "confirm_many"),) * 2,
     "next_send": (("pipeline.messages", "write"),) * 2,
     "update_send": (("pipeline.messages", "update_many"),) * 2,
@@ -58,7 +58,10 @@ def named(module: str, paths: str) -> tuple[Any, str]:
 
 
 def dying(name: str, passing: int, markers: Path) -> Callable[[], None]:
-    """What kills this process when it is called for the ``passing``-th time, unless one has died there."""
+    """What kills this process when it is called for the ``passing``-th time, unless one has died there.
+
+    With 0 it only leaves the marker.
+    """
     passings = itertools.count(1)
 
     def die() -> None:
@@ -68,7 +71,8 @@ def dying(name: str, passing: int, markers: Path) -> Callable[[], None]:
             os.close(os.open(markers / name, os.O_CREAT | os.O_EXCL))
         except FileExistsError:
             return
-        os.kill(os.getpid(), signal.SIGKILL)
+        if passing:
+            os.kill(os.getpid(), signal.SIGKILL)
 
     return die
 
