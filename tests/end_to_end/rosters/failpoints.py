@@ -1,8 +1,8 @@
 """The roster of workers that are killed at a named boundary, once, with nothing flushed.
 
 ``FAILPOINT`` names it (``before_broadcast``; ``before_broadcast:3`` at the third passing, ``:0`` never, but
-told; several with commas between), ``FAILPOINT_MARKERS`` a folder. A death leaves a file there first, of the boundary's
-name: a worker that is started again passes by. The product knows nothing of this.
+told; several with commas between), ``FAILPOINT_MARKERS`` a folder. A death leaves a file there first, of
+the boundary's name: a worker that is started again passes by. The product knows nothing of this.
 """
 
 from __future__ import annotations
