@@ -102,7 +102,10 @@ def _store_in_parts(parts: Callable[[], Iterable[Sequence[WriteRequest]]]) -> li
             for requests in parts():
                 job_ids = new_job_ids(len(requests))
                 values = (*_columns(requests, job_ids), False, time.time(), None)
-                sent.append((requests, job_ids, database.execute_sql(MANY, values)))
+                cursor = database.cursor()
+                # Not prepared: psycopg takes a statement for prepared that has failed in its pipeline.
+                cursor.execute(MANY, values, prepare=False)
+                sent.append((requests, job_ids, cursor))
         stored = [(requests, job_ids, cursor.fetchone()[0]) for requests, job_ids, cursor in sent]
         if any(ids is None for *_, ids in stored):
             raise _NotFresh

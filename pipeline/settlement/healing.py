@@ -33,6 +33,9 @@ STUCK_BLOCKS = 3
 #: is for that and for what is not counted, where blocks are made on demand.
 FIRST_BLOCK_SECONDS, ON_DEMAND_SECONDS = 3.0, 0.3
 
+#: Not longer, whatever blocks took so far: on a chain that was idle, an hour.
+LAST_BLOCK_SECONDS = 60.0
+
 #: Seconds for which a gap must be seen before it is filled: another process may be about to store it.
 GAP_SECONDS = 6.0
 
@@ -158,7 +161,8 @@ def _is_forgotten(slot: Slot, view: View) -> bool:
     if counted or not known or len(slot.transactions) > 1:
         return False
     _, since, since_block = _lowest[slot.signer]
-    patience_seconds = max(_patience(FIRST_BLOCK_SECONDS), STUCK_BLOCKS * pace.block_seconds())
+    blocks_seconds = min(STUCK_BLOCKS * pace.block_seconds(), LAST_BLOCK_SECONDS)
+    patience_seconds = max(_patience(FIRST_BLOCK_SECONDS), blocks_seconds)
     return view.heads.head.number == since_block and time.monotonic() - since > patience_seconds
 
 

@@ -16,23 +16,28 @@ SOON_SECONDS = (0.01, 0.03)
 #: Blocks that come faster are made of each transaction as it comes, and by no clock.
 ON_DEMAND_SECONDS = 0.1
 
+#: How long a block takes as long as nobody knows, to who must not be impatient: as on Ethereum.
+UNKNOWN_SECONDS = 12.0
+
 _newest: Block | None = None
 _block_seconds = TICK_SECONDS
+_is_known = False
 _asked_until = 0.0
 _mines_at_once = True
 
 
 def saw(head: Block) -> None:
     """Learn from the newest block how long a block takes."""
-    global _newest, _block_seconds
+    global _newest, _block_seconds, _is_known
     if _newest is not None and head.number > _newest.number:
         _block_seconds = (head.timestamp - _newest.timestamp) / (head.number - _newest.number)
+        _is_known = True
     _newest = head
 
 
 def block_seconds() -> float:
     """How long a block takes, as far as it is known."""
-    return _block_seconds
+    return _block_seconds if _is_known else UNKNOWN_SECONDS
 
 
 def comes_on_demand() -> bool:

@@ -44,8 +44,8 @@ def settle(*, by_writer: bool = False) -> bool:
     with held("settle", seconds=LEASE_SECONDS) as mine:
         if mine:
             try:
-                asked = _told(settings.blockchain_chain_id)
-                if asked and not by_writer and is_any_ready():
+                _told(settings.blockchain_chain_id)
+                if not by_writer and is_any_ready():  # who has asked for the last one may be gone
                     messages.write("normal")
                 control.note_time(control.LAST_SETTLE)
             finally:
@@ -53,8 +53,8 @@ def settle(*, by_writer: bool = False) -> bool:
     return mine
 
 
-def _told(chain_id: int) -> bool:
-    """A sweep, and whether a node was asked; that it can not be made for long is told of."""
+def _told(chain_id: int) -> None:
+    """A sweep; that it can not be made for long is told of."""
     try:
         asked = _sweep(chain_id)
     except ChainError as exc:
@@ -63,7 +63,6 @@ def _told(chain_id: int) -> bool:
         raise
     if asked and ledger.subjects_of(NodeUnreachable.__name__):
         ledger.end(NodeUnreachable.__name__, str(chain_id))
-    return asked
 
 
 def _sweep(chain_id: int) -> bool:

@@ -276,6 +276,7 @@ def test_a_nonce_that_the_node_has_and_leaves_out(
 ) -> None:
     """To send it again does not help: it is replaced, once, when a block should have come long since."""
     monkeypatch.setattr(pace, "_block_seconds", 0.2)
+    monkeypatch.setattr(pace, "_is_known", True)
     write(2)
     original = Transaction.select().order_by(Transaction.nonce).first()
     leave_out(anvil, original)
