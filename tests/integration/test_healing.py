@@ -308,6 +308,36 @@ def test_a_nonce_that_the_node_has_and_leaves_out(
     assert_truthful(anvil, chain_settings())
 
 
+@pytest.mark.parametrize(
+    ("is_known", "block_seconds", "patience_seconds"),
+    [(False, 2.0, 36.0), (True, 2.0, 6.0), (True, 0.5, 3.0), (True, 0.01, 0.3), (True, 3600.0, 60.0)],
+    ids=["unknown", "two seconds", "fast", "on demand", "idle for an hour"],
+)
+def test_how_long_a_block_is_waited_for(
+    proxy: FaultProxy,
+    anvil: Anvil,
+    monkeypatch: pytest.MonkeyPatch,
+    is_known: bool,
+    block_seconds: float,
+    patience_seconds: float,
+) -> None:
+    """The time of three, as far as it is known; of a nonce that the node leaves out."""
+    write(1)
+    original = Transaction.get()
+    leave_out(anvil, original)
+    settle()
+    Transaction.update(sent_at=0).execute()
+    settle()
+    monkeypatch.setattr(pace, "_is_known", is_known)
+    monkeypatch.setattr(pace, "_block_seconds", block_seconds)
+    monkeypatch.setattr(pace, "saw", lambda head: None)
+    for seconds, transactions in ((patience_seconds - 0.2, 1), (patience_seconds + 0.2, 2)):
+        since = time.monotonic() - seconds
+        healing._lowest[original.signer] = (original.nonce, since, anvil.block_number)
+        settle()
+        assert Transaction.select().count() == transactions, seconds
+
+
 # --- gaps ----------------------------------------------------------------------------------------
 
 

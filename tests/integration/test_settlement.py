@@ -74,6 +74,28 @@ def test_next_to_nothing_when_idle(
     assert 0 < proxy.http_requests - before <= 3
 
 
+def test_who_writes_is_told_when_there_is_nothing_to_ask(
+    proxy: FaultProxy, anvil: Anvil, use: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The room may be there since a sweep that told nobody, as its writer was to go on, and is gone."""
+    told: list[str] = []
+    monkeypatch.setattr(sweep.messages, "write", lambda lane, **_: told.append(lane))
+    use(blockchain_reorg_watch_blocks=0)
+    write(1)
+    for _ in range(3):
+        anvil.mine()
+        settle_and_complete()
+    queue_documents(1, start=1)
+    verification.verify([row.id for row in Write.select(Write.id).where(Write.state == State.QUEUED)])
+    told.clear()
+    before = proxy.http_requests
+    settle(by_writer=True)
+    assert told == []
+    settle()
+    assert told == ["normal"]
+    assert proxy.http_requests == before
+
+
 def test_no_new_block_costs_one_request(proxy: FaultProxy) -> None:
     """What waits for a block is not asked for again and again."""
     write(40)
