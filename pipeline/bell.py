@@ -121,7 +121,7 @@ class Bell:
         self._is_heard = False
 
     def _listen(self) -> None:
-        with self._client.pubsub() as pubsub:  # type: ignore[no-untyped-call]
+        with self._client.pubsub() as pubsub:  # type: ignore[no-untyped-call]  # redis-py's has no types
             pubsub.subscribe(channel_of(self._client))
             while not self._stopping.is_set() and pubsub.health_check_response_counter <= UNANSWERED:
                 self._hear(pubsub.get_message(timeout=READ_SECONDS))

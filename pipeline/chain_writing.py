@@ -13,7 +13,7 @@ from dramatiq.errors import Retry
 from pipeline import attempts, holding, incidents, messages, sending, settlement
 from pipeline.chain.client import ChainClient, chain_client
 from pipeline.errors import ChainError, NonceConflict, PipelineError
-from pipeline.ledger import batches, nonces, transactions
+from pipeline.ledger import batches, nonces, transactions, under_way
 from pipeline.ledger.batches import Account, Ready
 from pipeline.metrics import catalogue, recorder
 from pipeline.middleware.rate_limit import wait_for_slots
@@ -70,7 +70,7 @@ def _mined_meanwhile(outlook: Outlook) -> bool:
     chain, room = chain_client(), outlook.room()
     if room is None or room > 0 or not pace.mines_at_once():
         return False
-    waiting = nonces.waiting(chain.chain_id, chain.signer_address)
+    waiting = under_way.waiting(chain.chain_id, chain.signer_address)
     if len(waiting) >= MOST_UNSWEPT:
         return False
     if len(waiting) >= WORTH_A_SWEEP and outlook.asks_for_a_sweep(AT_ONCE_SETTLE_SECONDS):
@@ -81,7 +81,7 @@ def _mined_meanwhile(outlook: Outlook) -> bool:
 def _used_soon(chain: ChainClient, outlook: Outlook, waiting: Sequence[int]) -> bool:
     """Whether the chain uses more of these nonces than were known to be used, before long."""
     for pause_seconds in pace.pauses():
-        time.sleep(pause_seconds)
+        time.sleep(pause_seconds)  # over HTTP a node tells nobody of a block
         try:
             outlook.look_at_nonces(chain, waiting)
         except ChainError as exc:
@@ -120,7 +120,7 @@ def _sweep() -> bool:
 
 def _in_flight() -> int:
     settings = get_settings()
-    return nonces.in_flight(settings.blockchain_chain_id, chain_client().signer_address).count
+    return under_way.in_flight(settings.blockchain_chain_id, chain_client().signer_address).count
 
 
 def _write_while_there_is_room(deadline: float, outlook: Outlook) -> bool:

@@ -20,7 +20,7 @@ from pipeline.errors import (
     SettingsError,
     WrongChain,
 )
-from pipeline.ledger import chains, nonces
+from pipeline.ledger import chains, under_way
 from pipeline.ledger import incidents as ledger
 from pipeline.settings import get_settings
 
@@ -56,10 +56,10 @@ class Fit:
 def check(chain: ChainClient, *, fresh: bool = False, used_below: int = 0) -> Fit:
     """Check all guards, with what the ledger knows of chain and wallet. Raises as they do.
 
-    ``used_below``: see `nonces.in_flight`.
+    ``used_below``: see `under_way.in_flight`.
     """
     known = chains.genesis_hash(chain.chain_id)
-    in_flight = nonces.in_flight(chain.chain_id, chain.signer_address, used_below)
+    in_flight = under_way.in_flight(chain.chain_id, chain.signer_address, used_below)
     affordable = chain.check_guards(fresh=fresh, reserved_wei=in_flight.reserved_wei, genesis_hash=known)
     if known is None:
         chains.remember(chain.chain_id, chain.genesis_hash())

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pipeline import holding
 from pipeline.chain.client import ChainClient, chain_client
 from pipeline.holding import Fit
-from pipeline.ledger import nonces
+from pipeline.ledger import under_way
 from pipeline.settings import get_settings
 
 #: For so long an answer of the guards is believed within a turn.
@@ -65,7 +65,7 @@ class Outlook:
             return None
         if self._in_flight is None:
             signer = chain_client().signer_address
-            self._in_flight = nonces.in_flight(settings.blockchain_chain_id, signer, self.used_below).count
+            self._in_flight = under_way.in_flight(settings.blockchain_chain_id, signer, self.used_below).count
         return settings.blockchain_max_in_flight - self._in_flight
 
     def forget(self) -> None:

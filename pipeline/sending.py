@@ -10,8 +10,8 @@ from pipeline.chain.answers import AnswerKind, SendAnswer
 from pipeline.chain.client import ChainClient
 from pipeline.errors import InsufficientFunds, NodeRejected, UntakenTransaction
 from pipeline.ledger import nonces, transactions
-from pipeline.ledger.nonces import Slot
 from pipeline.ledger.transactions import Answer
+from pipeline.ledger.under_way import Slot
 from pipeline.models import Transaction
 
 logger = logging.getLogger(__name__)

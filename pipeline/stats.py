@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline import status
-from pipeline.ledger import control, gauges, history, incidents, nonces
+from pipeline.ledger import control, gauges, history, incidents, under_way
 from pipeline.models import Batch, BatchState
 from pipeline.settings import get_settings
 
@@ -19,7 +19,7 @@ def stats() -> dict[str, Any]:
         "paused": control.is_paused(),
         "held": status.hold_reason(),
         "batches_confirmed": anchored.count(),
-        "transactions_unmined": nonces.in_flight(get_settings().blockchain_chain_id).count,
+        "transactions_unmined": under_way.in_flight(get_settings().blockchain_chain_id).count,
         "dead_letters": gauges.open_dead_letters(),
         "incidents": [incident.message for incident in incidents.under_way()],
     }

@@ -10,6 +10,7 @@ import redis
 
 from pipeline.database import database, is_sqlite
 from pipeline.errors import HashMismatch
+from pipeline.intake import WriteRequest
 from pipeline.ledger import batches, dead_letters, joining, verification
 from pipeline.ledger.confirmation import confirm
 from pipeline.models import Credential, State, Write
@@ -21,6 +22,9 @@ OTHER_CID = "QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWnPbdG"
 
 #: Ways to queue one write, by the name of the interface.
 WAYS = ("send", "send_with_options", "queued", "many", "alias")
+
+#: After so many runs psycopg has a statement prepared, which is said apart.
+PREPARED_AFTER = 6
 
 
 def insert_row(credential_id: str, **columns: object) -> None:
@@ -84,3 +88,10 @@ def fail(credential_id: str) -> None:
     assert dead_letters.bury(
         [write.id], HashMismatch("because of the test"), state=write.state, stage="hash_verify"
     )
+
+
+def requests(count: int, **parts: Any) -> list[WriteRequest]:
+    """For ``c0``, ``c1``, …, each with a hash of its own; inserts those credentials."""
+    for number in range(count):
+        insert_row(f"c{number}")
+    return [WriteRequest.of(f"c{number}", f"{number:064x}", **parts) for number in range(count)]

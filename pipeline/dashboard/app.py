@@ -157,8 +157,7 @@ def _answer(
         return _failed(entry, request, visitor, 409, exc.message)
     except PipelineError as exc:
         return _failed(entry, request, visitor, 500, exc.message)
-    except Exception:
-        # Starlette would answer outside of `Guard`, and so without its headers.
+    except Exception:  # Starlette would answer outside of `Guard`, and so without its headers
         logger.exception("a page could not be made")
         return _failed(
             entry, request, visitor, 500, "This page could not be made. The dashboard's log says why."

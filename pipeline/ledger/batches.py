@@ -17,7 +17,17 @@ from dramatiq.common import compute_backoff
 
 from pipeline.database import transaction
 from pipeline.errors import PipelineError
-from pipeline.ledger import control, dead_letters, incidents, journal, nonces, steps, tallies, trees
+from pipeline.ledger import (
+    control,
+    dead_letters,
+    incidents,
+    journal,
+    nonces,
+    steps,
+    tallies,
+    trees,
+    under_way,
+)
 from pipeline.ledger.attempts import MAX_BACKOFF_MS, FailedAttempt, delay_of, tell_delayed
 from pipeline.ledger.bulk import update_each
 from pipeline.ledger.fixed import Fixed, any_of
@@ -63,7 +73,7 @@ def ready(
     """
     found = [Ready(*row) for row in _ready(time.time(), limit).fetchall()]
     if found and max_in_flight is not None:
-        found = found[: max(0, max_in_flight - nonces.in_flight(chain_id, signer).count)]
+        found = found[: max(0, max_in_flight - under_way.in_flight(chain_id, signer).count)]
     members = list(accumulate(batch.size for batch in found))
     return [batch for batch, total in zip(found, members, strict=True) if total <= MAX_MEMBERS] or found[:1]
 
@@ -185,12 +195,12 @@ def submit_many(
     ``sign(root, nonce)`` must do no I/O. ``nonce_floor`` is the number of the signer's mined
     transactions, below which no nonce can be used any more. Returns what is stored: nothing of
     batches that are gone, for which ``max_in_flight`` leaves no room (``used_below``: see
-    `nonces.in_flight`), or while writing is paused.
+    `under_way.in_flight`), or while writing is paused.
     """
     signer = nonces.lock_signer(account.chain_id, account.signer, nonce_floor)
     room = len(batch_ids)
     if max_in_flight is not None:
-        in_flight = nonces.in_flight(account.chain_id, account.signer, used_below).count
+        in_flight = under_way.in_flight(account.chain_id, account.signer, used_below).count
         room = max(0, max_in_flight - in_flight)
     planted = _plant(dict(islice(_lock_ready(batch_ids).items(), room)))
     if not planted:

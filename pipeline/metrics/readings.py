@@ -13,7 +13,7 @@ import redis
 from pipeline import health
 from pipeline.database import drop_broken_connection
 from pipeline.errors import DatabaseUnavailable
-from pipeline.ledger import control, counts, gauges, incidents, nonces
+from pipeline.ledger import control, counts, gauges, incidents, under_way
 from pipeline.limiter import chain_write_limiter
 from pipeline.metrics import catalogue, shared
 from pipeline.metrics.catalogue import Gauge
@@ -95,7 +95,7 @@ def _of_controls(facts: dict[str, str]) -> Iterator[Reading]:
 
 def _of_chain() -> Iterator[Reading]:
     chain_id = get_settings().blockchain_chain_id
-    yield _one(catalogue.IN_FLIGHT, nonces.in_flight(chain_id).count)
+    yield _one(catalogue.IN_FLIGHT, under_way.in_flight(chain_id).count)
     yield _one(catalogue.OLDEST_UNMINED, gauges.oldest_unmined_seconds())
     yield _one(catalogue.SETTLE_LAG, gauges.settle_lag_seconds())
     seen = gauges.seen_block(chain_id) if chain_id is not None else None

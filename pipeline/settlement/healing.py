@@ -12,7 +12,7 @@ from pipeline.chain.answers import AnswerKind
 from pipeline.chain.fees import Fees
 from pipeline.errors import ChainError, FeeCeiling, StuckTransaction, UntakenTransaction
 from pipeline.ledger import nonces, transactions
-from pipeline.ledger.nonces import Slot
+from pipeline.ledger.under_way import Slot
 from pipeline.models import Transaction, TransactionState
 from pipeline.settlement import pace
 from pipeline.settlement.view import View, passed_over

@@ -13,9 +13,9 @@ from pipeline.errors import NonceConflict, NotAnIssuer, TransactionReverted
 from pipeline.ledger import incidents as ledger
 from pipeline.ledger import nonces, tallies, transactions
 from pipeline.ledger.attempts import FailedAttempt
-from pipeline.ledger.nonces import Slot
 from pipeline.ledger.sql import chunks
 from pipeline.ledger.transactions import Mined
+from pipeline.ledger.under_way import Slot
 from pipeline.models import Transaction
 from pipeline.settings import get_settings
 from pipeline.settlement.view import TROUBLES, View, passed_over

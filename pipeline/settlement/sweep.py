@@ -8,7 +8,7 @@ import time
 from pipeline import holding, incidents, messages
 from pipeline.chain.client import chain_client
 from pipeline.errors import ChainError, ChainReset, NodeUnreachable
-from pipeline.ledger import chains, control, finality, nonces
+from pipeline.ledger import chains, control, finality, under_way
 from pipeline.ledger import incidents as ledger
 from pipeline.ledger.leases import held
 from pipeline.metrics import catalogue, recorder
@@ -70,7 +70,7 @@ def _sweep(chain_id: int) -> bool:
     global _last_look
     on_hold = ledger.holding() is not None
     watched = finality.watched(chain_id)
-    idle = not (on_hold or watched or nonces.is_any_unsettled(chain_id))
+    idle = not (on_hold or watched or under_way.is_any_unsettled(chain_id))
     if idle and time.monotonic() - _last_look < IDLE_LOOK_SECONDS:
         return False
     known = chains.genesis_hash(chain_id)
@@ -95,12 +95,12 @@ def _look(chain_id: int, genesis_hash: str, watched: list[finality.Place]) -> No
         holding.hold(ChainReset(chain_id, genesis_hash, found))
         return
     # Read after the head: whatever is in its block was stored before.
-    slots = nonces.unsettled(chain_id)
+    slots = under_way.unsettled(chain_id)
     view = View.of(chain, chain_id, heads, slots, [*watched, *finality.newest_final(chain_id, 1)])
     watch.look(view, watched)
     outcomes.look(slots, view)
     healing.heal(view)
     chains.mark_seen(chain_id, heads.head.number, heads.head.hash, heads.head.timestamp)
     pace.saw(heads.head)
-    if pace.is_next_due() and nonces.is_any_unsettled(chain_id):
+    if pace.is_next_due() and under_way.is_any_unsettled(chain_id):
         pace.ask_for_the_next()

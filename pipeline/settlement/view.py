@@ -20,7 +20,7 @@ from pipeline.errors import (
 )
 from pipeline.ledger import chains, incidents
 from pipeline.ledger.finality import Place
-from pipeline.ledger.nonces import Slot
+from pipeline.ledger.under_way import Slot
 from pipeline.settings import get_settings
 from pipeline.settlement.lineage import Lineage
 

@@ -16,7 +16,7 @@ from pipeline import messages
 from pipeline.chain.client import ChainClient
 from pipeline.chain.fees import GWEI, Fees
 from pipeline.embedded.workers import Workers
-from pipeline.ledger import control, nonces
+from pipeline.ledger import control
 from pipeline.ledger.incidents import under_way
 from pipeline.models import Batch, DeadLetter, Signer, Transaction, Write
 from pipeline.settings import Settings
@@ -306,7 +306,7 @@ def test_the_role_is_taken_away_and_given_back(
 
 def nothing_in_flight() -> bool:
     """Whether all that was signed is mined."""
-    return nonces.in_flight(None).count == 0
+    return under_way.in_flight(None).count == 0
 
 
 def test_the_role_is_gone_when_the_block_comes(

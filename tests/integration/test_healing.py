@@ -12,7 +12,7 @@ from pipeline import chain_writing
 from pipeline.chain.client import chain_client
 from pipeline.chain.fees import Fees
 from pipeline.ledger import incidents as ledger
-from pipeline.ledger import nonces
+from pipeline.ledger import nonces, under_way
 from pipeline.models import Batch, Chain, Incident, Transaction
 from pipeline.settlement import healing, outcomes, pace, settle, sweep, view
 from tests.servers.anvil import Anvil
@@ -399,4 +399,4 @@ def test_a_filler_and_the_one_that_was_given_up(
     anvil.rpc("eth_sendRawTransaction", given_up.raw_transaction)
     until_confirmed(anvil, 2)
     assert Incident.select().count() == 0
-    assert nonces.in_flight(given_up.chain_id).count == 0
+    assert under_way.in_flight(given_up.chain_id).count == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from pipeline.intake import WriteRequest
-from pipeline.ledger import confirmation, finality, nonces, queueing, transactions
+from pipeline.ledger import confirmation, finality, queueing, transactions, under_way
 from pipeline.ledger.finality import Place
 from pipeline.models import Batch, BatchState, Credential, State, Transaction, TransactionState, Write
 from tests.ledger import ACCOUNT, MINED, Rows, confirmed, everything, purge_completed, settled, transaction_of
@@ -44,7 +44,7 @@ def test_there_and_back(ledger: str) -> None:
     assert (batch.state, batch.block_number, batch.confirmations) == (BatchState.SUBMITTED, None, 0)
     assert transaction_of(rows).state == TransactionState.SENT
     assert own_word(write) == {"blockchain_status": "pending"}
-    [slot] = nonces.unsettled(ACCOUNT.chain_id)
+    [slot] = under_way.unsettled(ACCOUNT.chain_id)
     assert slot.hashes == [transaction_of(rows).hash]
     settle_again(rows)
     assert own_word(write)["blockchain_status"] == "confirmed"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from pipeline.chain.transaction import PreparedTransaction
-from pipeline.ledger import batches, nonces, transactions
+from pipeline.ledger import batches, nonces, transactions, under_way
 from pipeline.models import Batch, BatchState, State, Transaction, TransactionState, Write
 from tests.ledger import ACCOUNT, MINED, everything, sign, transaction_of, verified, written
 from tests.racing import in_threads
@@ -16,9 +16,9 @@ def dearer() -> PreparedTransaction:
     return PreparedTransaction(b"dearer", "0x" + "de" * 32, 0, 60_000, 2 * 10**9, 2)
 
 
-def only_slot() -> nonces.Slot:
+def only_slot() -> under_way.Slot:
     """The one nonce that waits."""
-    [slot] = nonces.unsettled(ACCOUNT.chain_id)
+    [slot] = under_way.unsettled(ACCOUNT.chain_id)
     return slot
 
 
@@ -31,8 +31,8 @@ def test_a_replacement_has_the_same_nonce(ledger: str) -> None:
     assert slot.hashes == [Transaction.get_by_id(rows.transaction_id).hash, stored.hash]
     assert slot.current.id == stored.id
     assert Batch.get_by_id(rows.batch_id).transaction_hash == stored.hash
-    assert nonces.in_flight(ACCOUNT.chain_id).count == 1
-    assert nonces.in_flight(ACCOUNT.chain_id, ACCOUNT.signer).reserved_wei == 60_000 * 2 * 10**9
+    assert under_way.in_flight(ACCOUNT.chain_id).count == 1
+    assert under_way.in_flight(ACCOUNT.chain_id, ACCOUNT.signer).reserved_wei == 60_000 * 2 * 10**9
 
 
 def test_replaced_once_by_many(ledger: str) -> None:
@@ -60,7 +60,7 @@ def test_the_original_is_mined_instead(ledger: str) -> None:
     rows = written()
     nonces.replace(only_slot(), dearer)
     transactions.record_mined(rows.transaction_id, MINED)
-    assert nonces.in_flight(ACCOUNT.chain_id).count == 0
+    assert under_way.in_flight(ACCOUNT.chain_id).count == 0
     assert Batch.get_by_id(rows.batch_id).transaction_hash == Transaction.get_by_id(rows.transaction_id).hash
     mined = only_slot().mined
     assert mined is not None
@@ -76,8 +76,8 @@ def test_a_lost_nonce_frees_the_batch(ledger: str) -> None:
     assert not nonces.lose(slot)
     write = Write.get_by_id(rows.write_id)
     assert (write.state, write.attempts) == (State.VERIFIED, 1)
-    assert nonces.unsettled(ACCOUNT.chain_id) == []
-    assert nonces.in_flight(ACCOUNT.chain_id).count == 0
+    assert under_way.unsettled(ACCOUNT.chain_id) == []
+    assert under_way.in_flight(ACCOUNT.chain_id).count == 0
     ready = batches.next_ready()
     assert ready is not None
     assert ready.id == rows.batch_id
@@ -119,13 +119,13 @@ def test_a_gap_is_filled_once(ledger: str) -> None:
     assert (slot.batch, slot.current.id) == (None, filler.id)
     transactions.record_mined(filler.id, MINED)
     assert Transaction.get_by_id(filler.id).state == TransactionState.MINED
-    assert nonces.unsettled(ACCOUNT.chain_id) == []
+    assert under_way.unsettled(ACCOUNT.chain_id) == []
 
 
 def test_slots_come_in_the_order_of_nonces(ledger: str) -> None:
     """So do the bytes that no node has yet."""
     last = [written() for _ in range(3)][-1]
-    assert [slot.nonce for slot in nonces.unsettled(ACCOUNT.chain_id)] == [0, 1, 2]
+    assert [slot.nonce for slot in under_way.unsettled(ACCOUNT.chain_id)] == [0, 1, 2]
     first = Transaction.get(nonce=0)
     transactions.record_answer(first.id, "accepted", taken=True)
     left = nonces.unsent_before(Transaction.get_by_id(last.transaction_id))
@@ -143,4 +143,4 @@ def test_never_more_in_flight_than_allowed(ledger: str) -> None:
     )
     assert sum(outcomes) == 5
     assert Batch.select().where(Batch.state == BatchState.SUBMITTED).count() == 5
-    assert nonces.in_flight(ACCOUNT.chain_id, ACCOUNT.signer).count == 5
+    assert under_way.in_flight(ACCOUNT.chain_id, ACCOUNT.signer).count == 5

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.chain.transaction import PreparedTransaction
 from pipeline.errors import NodeUnreachable, TransactionReverted
-from pipeline.ledger import batches, nonces, transactions
+from pipeline.ledger import batches, nonces, transactions, under_way
 from pipeline.ledger.batches import Account
 from pipeline.models import Batch, BatchState, State, Transaction, TransactionState, Write
 from tests.ledger import ACCOUNT, MINED, everything, sign, verified, written
@@ -15,7 +15,7 @@ from tests.ledger import ACCOUNT, MINED, everything, sign, verified, written
 def replaced() -> tuple[int, int]:
     """A batch whose transaction was replaced; the ids of batch and replacement."""
     rows = written()
-    [slot] = nonces.unsettled(ACCOUNT.chain_id)
+    [slot] = under_way.unsettled(ACCOUNT.chain_id)
     dearer = PreparedTransaction(b"dearer", "0x" + "de" * 32, 0, 60_000, 2 * 10**9, 2)
     stored = nonces.replace(slot, lambda: dearer)
     assert stored is not None
@@ -24,7 +24,7 @@ def replaced() -> tuple[int, int]:
 
 def in_flight() -> int:
     """How many nonces are under way."""
-    return nonces.in_flight(ACCOUNT.chain_id).count
+    return under_way.in_flight(ACCOUNT.chain_id).count
 
 
 def test_what_shares_the_nonce_is_no_longer_in_flight(ledger: str) -> None:
@@ -32,7 +32,7 @@ def test_what_shares_the_nonce_is_no_longer_in_flight(ledger: str) -> None:
     _, replacement_id = replaced()
     assert transactions.revert(replacement_id, TransactionReverted("out of gas"))
     assert in_flight() == 0
-    assert nonces.unsettled(ACCOUNT.chain_id) == []
+    assert under_way.unsettled(ACCOUNT.chain_id) == []
 
 
 def test_nor_when_the_batch_is_written_again(ledger: str) -> None:
@@ -40,7 +40,7 @@ def test_nor_when_the_batch_is_written_again(ledger: str) -> None:
     batch_id, replacement_id = replaced()
     transactions.revert_and_write_again(replacement_id, batch_id, reason="NotAnIssuer")
     assert batches.submit(batch_id, ACCOUNT, nonce_floor=0, sign=sign)
-    assert [slot.nonce for slot in nonces.unsettled(ACCOUNT.chain_id)] == [1]
+    assert [slot.nonce for slot in under_way.unsettled(ACCOUNT.chain_id)] == [1]
     assert in_flight() == 1
 
 
@@ -86,7 +86,7 @@ def test_written_again_has_the_same_root(ledger: str) -> None:
 def test_a_lost_nonce_does_not_take_a_live_one_along(ledger: str) -> None:
     """The batch has a transaction at another nonce by then: that one goes on."""
     rows = written()
-    [lost] = nonces.unsettled(ACCOUNT.chain_id)
+    [lost] = under_way.unsettled(ACCOUNT.chain_id)
     Transaction.create(
         batch=rows.batch_id,
         chain_id=ACCOUNT.chain_id,

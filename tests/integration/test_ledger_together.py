@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from peewee import IntegrityError
 
-from pipeline.ledger import batches, confirmation, control, nonces, transactions
+from pipeline.ledger import batches, confirmation, control, nonces, transactions, under_way
 from pipeline.models import Batch, BatchState, Credential, Outbox, Signer, State, Transaction, Write
 from tests.ledger import ACCOUNT, MINED, Rows, everything, sign, verified, written
 from tests.racing import in_threads
@@ -69,7 +69,7 @@ def test_groups_at_once(ledger: str) -> None:
     rows = [row for group in stored for row in group]
     assert len(rows) == len({row.batch_id for row in rows}) == 12
     assert sorted(row.nonce for row in rows) == list(range(12))
-    assert nonces.in_flight(ACCOUNT.chain_id, ACCOUNT.signer).count == 12
+    assert under_way.in_flight(ACCOUNT.chain_id, ACCOUNT.signer).count == 12
 
 
 def in_blocks(rows: Sequence[Rows]) -> None:
@@ -85,7 +85,7 @@ def in_blocks(rows: Sequence[Rows]) -> None:
 def test_receipts_of_many(ledger: str) -> None:
     """Each batch has its own block; what shares a nonce is given up; a second look changes nothing."""
     rows = [written() for _ in range(3)]
-    [slot, *_] = nonces.unsettled(ACCOUNT.chain_id)
+    [slot, *_] = under_way.unsettled(ACCOUNT.chain_id)
     sibling = nonces.replace(slot, lambda: sign(b"\1" * 32, slot.nonce))
     assert sibling is not None
     in_blocks(rows)

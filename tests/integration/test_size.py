@@ -36,10 +36,10 @@ from pipeline.ledger import (
     finality,
     history,
     joining,
-    nonces,
     recovery,
     retention,
     trees,
+    under_way,
     verification,
 )
 from pipeline.metrics import exposition
@@ -226,8 +226,8 @@ SWEEPS: dict[str, Callable[[], object]] = {
     "next_ready": lambda: batches.next_ready(16, ACCOUNT.chain_id, ACCOUNT.signer),
     "watched": lambda: finality.watched(ACCOUNT.chain_id),
     "newest_final": lambda: finality.newest_final(ACCOUNT.chain_id, 1),
-    "unsettled": lambda: nonces.unsettled(ACCOUNT.chain_id),
-    "in_flight": lambda: nonces.in_flight(ACCOUNT.chain_id),
+    "unsettled": lambda: under_way.unsettled(ACCOUNT.chain_id),
+    "in_flight": lambda: under_way.in_flight(ACCOUNT.chain_id),
     "replayable": lambda: dead_letters.replayable_after_outage(500),
     "not_alerted": lambda: dead_letters.causes_not_alerted(created_before=time.time()),
     "lost writes": lambda: recovery.claim_writes("normal", sent_before=time.time()),

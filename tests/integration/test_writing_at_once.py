@@ -10,7 +10,7 @@ from pipeline import chain_writing, holding, outlook, settlement
 from pipeline.chain.client import chain_client
 from pipeline.credentials import sync
 from pipeline.errors import InsufficientFunds
-from pipeline.ledger import finality, incidents, nonces
+from pipeline.ledger import finality, incidents, under_way
 from pipeline.models import State, Transaction, TransactionState, Write
 from pipeline.outlook import Outlook
 from pipeline.settlement import pace
@@ -46,7 +46,7 @@ def sweeps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     def counted(*, by_writer: bool = False) -> bool:
         chain = chain_client()
-        seen.append(len(nonces.waiting(chain.chain_id, chain.signer_address)))
+        seen.append(len(under_way.waiting(chain.chain_id, chain.signer_address)))
         return settle(by_writer=by_writer)
 
     monkeypatch.setattr(settlement, "settle", counted)

@@ -9,7 +9,7 @@ from typing import Any
 from peewee import fn
 
 from pipeline.database import reading
-from pipeline.ledger import funds, nonces
+from pipeline.ledger import funds, under_way
 from pipeline.models import Signer, Transaction, TransactionState
 
 
@@ -44,7 +44,7 @@ def _view(row: Any) -> SignerView:
         address=row.address,
         chain_id=row.chain_id,
         next_nonce=row.next_nonce,
-        in_flight=nonces.in_flight(row.chain_id, row.address).count,
+        in_flight=under_way.in_flight(row.chain_id, row.address).count,
         oldest_unmined_seconds=_oldest_unmined_seconds(row.chain_id, row.address),
         balance_wei=balance_wei,
         balance_at=row.balance_at,

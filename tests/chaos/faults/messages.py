@@ -9,7 +9,7 @@ import redis
 
 from pipeline import messages, replaying
 from pipeline.credentials import issue
-from pipeline.ledger import nonces
+from pipeline.ledger import under_way
 from pipeline.models import Batch, Credential, DeadLetter, Write
 from pipeline.pausing import pause, resume
 from pipeline.queues import NAMESPACE, messages_key
@@ -31,7 +31,7 @@ RUBBISH = (b"no json", b"[]", b"\xff\xfe", b'{"queue_name": "hash_verify"}', b"[
 def pause_and_resume(site: ChaosSite, chance: random.Random) -> str:
     """Somebody stops chain writing, and lets it go on when nothing is in flight any more."""
     pause("chaos")
-    idle = waited(lambda: nonces.in_flight(None).count == 0)
+    idle = waited(lambda: under_way.in_flight(None).count == 0)
     resume("chaos")
     return "nothing was in flight" if idle else "something was in flight"
 
