@@ -16,8 +16,7 @@ from pipeline import messages
 from pipeline.chain.client import ChainClient
 from pipeline.chain.fees import GWEI, Fees
 from pipeline.embedded.workers import Workers
-from pipeline.ledger import control
-from pipeline.ledger.incidents import under_way
+from pipeline.ledger import control, incidents, under_way
 from pipeline.models import Batch, DeadLetter, Signer, Transaction, Write
 from pipeline.settings import Settings
 from tests.issuer import chain_variables, completed, queue_documents
@@ -142,7 +141,7 @@ def test_at_the_ceiling_it_stops_and_alerts(
     queue_documents(2)
     until(lambda: anvil.pool_size == 2, seconds=30, what="two in the pool")
     mine_at(anvil, 9 * GWEI)
-    until(lambda: mined_more(anvil, 9 * GWEI) and bool(under_way()), seconds=30, what="an incident")
+    until(lambda: mined_more(anvil, 9 * GWEI) and bool(incidents.under_way()), seconds=30, what="an incident")
     until(lambda: reason(client, "c0") == "fee ceiling", seconds=10, what="the status says why")
     queue_documents(1, start=2)
     kent.wait_for(1)
