@@ -74,6 +74,10 @@ AND source NOT IN ('client', 'user', 'database', 'database user')
 SCHEMA_LOCK = 7_230_116_001
 
 
+class PlannedAnew(str):
+    """A statement over lists: PostgreSQL plans it for each, as how depends on how long they are."""
+
+
 class PostgresqlDatabase(peewee.PostgresqlDatabase):
     """PostgreSQL over psycopg 3. JSON columns arrive as text: a document's text is its proof."""
 
@@ -115,6 +119,9 @@ class PostgresqlDatabase(peewee.PostgresqlDatabase):
         if isinstance(sql, Prepared) and not self.in_transaction():
             with peewee.__exception_wrapper__:  # type: ignore[attr-defined]  # as peewee's own
                 return sql.run(self.connection(), params)  # type: ignore[no-untyped-call]
+        if isinstance(sql, PlannedAnew):
+            with peewee.__exception_wrapper__:  # type: ignore[attr-defined]  # as peewee's own
+                return self.cursor().execute(sql, params, prepare=False)  # type: ignore[no-untyped-call]
         if sql.startswith("ROLLBACK"):  # of a savepoint
             prepared.forget(self.connection())  # type: ignore[no-untyped-call]
         return super().execute_sql(sql, params)  # type: ignore[no-untyped-call]  # peewee has no types

@@ -57,7 +57,8 @@ class SecretMask:
 
     def __call__(self, text: str) -> str:
         """``text`` with ``***`` in the place of each secret, in any case of letters."""
-        return LOGIN.sub("***@", self._secrets.sub("***", text))
+        masked = self._secrets.sub("***", text)
+        return LOGIN.sub("***@", masked) if "://" in masked else masked
 
 
 class LineFormatter(logging.Formatter):
@@ -70,7 +71,7 @@ class LineFormatter(logging.Formatter):
     def time_of(self, record: logging.LogRecord) -> str:
         """The record's time as RFC 3339 in UTC, to the millisecond."""
         moment = datetime.fromtimestamp(record.created, UTC)
-        return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return moment.isoformat(timespec="milliseconds")[: -len("+00:00")] + "Z"
 
     def fields_of(self, record: logging.LogRecord) -> Iterator[tuple[str, Any]]:
         """The fields given as ``extra=``; None is left out."""
@@ -163,6 +164,8 @@ def escape(text: str) -> str:
     >>> escape("a\nb\x1b[31m")
     'a\\nb\\x1b[31m'
     """
+    if text.isprintable():
+        return text
     return UNPRINTABLE.sub(lambda match: repr(match[0])[1:-1], text)
 
 

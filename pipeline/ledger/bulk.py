@@ -11,7 +11,7 @@ from typing import Any
 
 import peewee as pw
 
-from pipeline.database import database, is_sqlite
+from pipeline.database import PlannedAnew, database, is_sqlite
 from pipeline.ledger.sql import chunks, rows
 
 #: PostgreSQL's names of our columns' types.
@@ -40,7 +40,8 @@ def update_each(
     elif ids:
         own = {field.name: pw.SQL(f"new.{field.column_name}") for field in columns}
         query = table.update(**same, **own).from_(_given({table.id: ids, **columns}))
-        query.where(table.id == pw.SQL("new.id"), *where).execute()
+        sql, values = query.where(table.id == pw.SQL("new.id"), *where).sql()
+        database.execute_sql(PlannedAnew(sql), values)
 
 
 def insert_each(table: Any, columns: Mapping[Any, Sequence[Any]], common: Mapping[Any, Any]) -> list[int]:

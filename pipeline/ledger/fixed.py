@@ -2,6 +2,9 @@
 
 For one credential to pass a stage takes a few statements, and to have peewee write one takes longer than
 to run it.
+
+What is the same in each run stands in the text: PostgreSQL, which plans a statement once for whatever values
+may come, uses the index of those in a state only where it sees the state.
 """
 
 from __future__ import annotations
@@ -48,7 +51,17 @@ class Fixed:
     def _write(self, count: int) -> tuple[str, list[Any]]:
         places = [pw.Value(_Place(number), converter=False, unpack=False) for number in range(count)]
         text, values = database.get_sql_context().sql(self._build(*places)).query()
-        return text, list(values)
+        if is_sqlite():
+            return text, list(values)
+        written = ["%s" if type(value) is _Place else _constant(value) for value in values]
+        return text % tuple(written), [value for value in values if type(value) is _Place]
+
+
+def _constant(value: Any) -> str:
+    """As it stands in a text whose ``%`` are for values."""
+    from psycopg.sql import Literal
+
+    return Literal(value).as_string().replace("%", "%%")
 
 
 def any_of(column: Any, place: Any) -> Any:
