@@ -230,6 +230,13 @@ class ChainClient:
         """Whether the node says that it has not caught up with the chain."""
         return bool(self.rpc.call("eth_syncing"))
 
+    def client_version(self) -> str:
+        """What the node says it is, such as ``geth/v1.16.7-stable/…``; empty where it does not tell."""
+        try:
+            return str(self.rpc.call("web3_clientVersion") or "")
+        except RpcError:
+            return ""
+
     def heads(self, signer: str | None = None) -> Heads:
         """How far the chain is, and ``signer`` (its own by default) on it; one node, one HTTP request."""
         address = signer or self.signer_address

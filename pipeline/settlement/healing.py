@@ -36,6 +36,9 @@ FIRST_BLOCK_SECONDS, ON_DEMAND_SECONDS = 3.0, 0.3
 #: Not longer, whatever blocks took so far: on a chain that was idle, an hour.
 LAST_BLOCK_SECONDS = 60.0
 
+#: Who says so of itself leaves out what it was handed at the wrong moment, whatever time its blocks take.
+FORGETFUL = "anvil/"
+
 #: Seconds for which a gap must be seen before it is filled: another process may be about to store it.
 GAP_SECONDS = 6.0
 
@@ -154,16 +157,21 @@ def _is_forgotten(slot: Slot, view: View) -> bool:
     """The node has it and does not count it as pending, and no block comes that should have come.
 
     What anvil is handed while the nonce before is being mined may wait in its pool for that one for ever.
-    Something dearer is looked at anew. Once is enough, and a node that counts no pool costs no more.
+    Something dearer is looked at anew. Once is enough, and a node that counts no pool costs no more. How long
+    a block takes is not known at first, or was an idle hour: of anvil itself it need not be.
     """
     known = (slot.current.answer or "").startswith(AnswerKind.ALREADY_KNOWN)
     counted = view.heads_of(slot.signer).pending_nonce > slot.nonce
     if counted or not known or len(slot.transactions) > 1:
         return False
     _, since, since_block = _lowest[slot.signer]
+    waits_seconds = time.monotonic() - since
+    if view.heads.head.number != since_block or waits_seconds <= ON_DEMAND_SECONDS:
+        return False
     blocks_seconds = min(STUCK_BLOCKS * pace.block_seconds(), LAST_BLOCK_SECONDS)
-    patience_seconds = max(_patience(FIRST_BLOCK_SECONDS), blocks_seconds)
-    return view.heads.head.number == since_block and time.monotonic() - since > patience_seconds
+    if waits_seconds > max(_patience(FIRST_BLOCK_SECONDS), blocks_seconds):
+        return True
+    return view.chain.client_version().startswith(FORGETFUL)
 
 
 def _patience(seconds: float) -> float:

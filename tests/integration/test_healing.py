@@ -275,6 +275,7 @@ def test_a_nonce_that_the_node_has_and_leaves_out(
     proxy: FaultProxy, anvil: Anvil, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """To send it again does not help: it is replaced, once, when a block should have come long since."""
+    proxy.answer_result("web3_clientVersion", "geth/v1.16.7", None)
     monkeypatch.setattr(pace, "_block_seconds", 0.2)
     monkeypatch.setattr(pace, "_is_known", True)
     write(2)
@@ -309,19 +310,42 @@ def test_a_nonce_that_the_node_has_and_leaves_out(
 
 
 @pytest.mark.parametrize(
-    ("is_known", "block_seconds", "patience_seconds"),
-    [(False, 2.0, 36.0), (True, 2.0, 6.0), (True, 0.5, 3.0), (True, 0.01, 0.3), (True, 3600.0, 60.0)],
-    ids=["unknown", "two seconds", "fast", "on demand", "idle for an hour"],
+    ("node", "is_known", "block_seconds", "patience_seconds"),
+    [
+        ("geth/v1.16.7", False, 2.0, 36.0),
+        ("geth/v1.16.7", True, 2.0, 6.0),
+        ("geth/v1.16.7", True, 0.5, 3.0),
+        ("geth/v1.16.7", True, 0.01, 0.3),
+        ("geth/v1.16.7", True, 3600.0, 60.0),
+        (None, True, 3600.0, 60.0),
+        ("anvil/v1.7.1", False, 2.0, 0.3),
+        ("anvil/v1.7.1", True, 3600.0, 0.3),
+    ],
+    ids=[
+        "unknown",
+        "two seconds",
+        "fast",
+        "on demand",
+        "idle for an hour",
+        "says not what it is",
+        "anvil, unknown",
+        "anvil, idle for an hour",
+    ],
 )
 def test_how_long_a_block_is_waited_for(
     proxy: FaultProxy,
     anvil: Anvil,
     monkeypatch: pytest.MonkeyPatch,
+    node: str | None,
     is_known: bool,
     block_seconds: float,
     patience_seconds: float,
 ) -> None:
-    """The time of three, as far as it is known; of a nonce that the node leaves out."""
+    """The time of three, as far as it is known; but for anvil, which is known to leave them out."""
+    if node is None:
+        proxy.answer_error("web3_clientVersion", "the method web3_clientVersion is not available", None)
+    else:
+        proxy.answer_result("web3_clientVersion", node, None)
     write(1)
     original = Transaction.get()
     leave_out(anvil, original)
