@@ -15,7 +15,7 @@ from pipeline.database import database, is_sqlite
 from pipeline.errors import PipelineError
 from pipeline.ledger import chains, control, incidents
 from pipeline.limiter import chain_write_limiter
-from pipeline.models import Batch, BatchState, DeadLetter, State, Transaction, Write
+from pipeline.models import Batch, BatchState, DeadLetter, State, Transaction, TransactionState, Write
 from pipeline.reconciliation import BACKLOG
 from pipeline.redis_client import connect
 from pipeline.settings import get_settings, mask_url
@@ -102,6 +102,7 @@ def _stuck() -> str:
         "to be verified": _unverified(since),
         "to be written": _unwritten(since),
         "to be confirmed": _unconfirmed(since),
+        "submitted with nothing that can be mined": _without_transaction(since),
     }
     found = [f"{count} {name}" for name, query in queries.items() if query and (count := query.count())]
     if found:
@@ -135,6 +136,15 @@ def _unconfirmed(since: float) -> Any:
         Batch.state == BatchState.SETTLED,
         Batch.submitted_at < since,
         Batch.sent_at < time.time() - NOT_JUST_NOW_SECONDS,
+    )
+
+
+def _without_transaction(since: float) -> Any:
+    """Submitted batches of which no transaction is in the chain, nor can be: nobody looks at them again."""
+    live = Transaction.lost_at.is_null() & (Transaction.state != TransactionState.REVERTED)
+    its_own = Transaction.select().where(Transaction.batch == Batch.id, live)
+    return Batch.select().where(
+        Batch.state == BatchState.SUBMITTED, Batch.submitted_at < since, ~fn.EXISTS(its_own)
     )
 
 

@@ -257,6 +257,16 @@ class Transaction(Table):
     #: Since when it can never be mined: another transaction has final use of its nonce.
     lost_at = pw.DoubleField(null=True)
 
+    @property
+    def is_live(self) -> bool:
+        """Whether it is in the chain, or can still be."""
+        return self.lost_at is None and self.state != TransactionState.REVERTED
+
+    @property
+    def is_live_anchor(self) -> bool:
+        """The same, and it is a batch's: its nonce is for nothing else."""
+        return self.is_live and self.batch_id is not None
+
     class Meta:
         table_name = "transactions"
 

@@ -125,9 +125,8 @@ def replace(slot: Slot, sign: Callable[[], Signed]) -> Transaction | None:
     None when somebody else has replaced it, or it needs none any more.
     """
     lock_signer(slot.chain_id, slot.signer, slot.nonce)
-    if [row.id for row in _of_nonce(slot.chain_id, slot.signer, slot.nonce)] != [
-        row.id for row in slot.transactions
-    ]:
+    stored_before = _of_nonce(slot.chain_id, slot.signer, slot.nonce)
+    if [row.id for row in stored_before if row.is_live] != [row.id for row in slot.transactions]:
         return None
     if slot.batch is not None and _lock_submitted(slot.batch.id) is None:
         return None
@@ -148,9 +147,13 @@ def replace(slot: Slot, sign: Callable[[], Signed]) -> Transaction | None:
 def fill(
     chain_id: int, signer: str, nonce: int, sign: Callable[[], Signed], *, known: Sequence[int] = ()
 ) -> Transaction | None:
-    """Store a self-transfer for a nonce for which nothing was signed but the ``known``; else None."""
+    """Store a self-transfer for a nonce for which nothing was signed but the ``known``; else None.
+
+    None also where one of those can still be mined for a batch: the nonce is that one's.
+    """
     lock_signer(chain_id, signer, nonce)
-    if [row.id for row in _of_nonce(chain_id, signer, nonce)] != list(known):
+    stored_before = _of_nonce(chain_id, signer, nonce)
+    if [row.id for row in stored_before] != list(known) or any(row.is_live_anchor for row in stored_before):
         return None
     tallies.gap_filled()
     return store(sign(), chain_id=chain_id, signer=signer, nonce=nonce, batch_id=None)
@@ -241,13 +244,13 @@ def lose(slot: Slot) -> bool:
         )
         .execute()
     )
-    if lost and slot.batch is not None and not _is_live(slot.batch.id):
+    if lost and slot.batch is not None and not is_live(slot.batch.id):
         write_again(slot.batch.id, reason="NonceConflict")
     return bool(lost)
 
 
-def _is_live(batch_id: int) -> bool:
-    """Whether a transaction of the batch can still be mined."""
+def is_live(batch_id: int) -> bool:
+    """Whether a transaction of the batch can still be mined, or is."""
     live = Transaction.lost_at.is_null() & (Transaction.state != TransactionState.REVERTED)
     return bool(Transaction.select().where(Transaction.batch == batch_id, live).exists())
 

@@ -104,7 +104,7 @@ def _record_mined(found: Mapping[int, Mined]) -> None:
         },
         common={"state": TransactionState.MINED, "missing_since": None},
     )
-    _retire_siblings([seen.id for seen in there])
+    retired = _retire_siblings([seen.id for seen in there])
     told = {seen.batch_id: (seen, found[seen.id].block_number) for seen in new if seen.batch_id is not None}
     steps.tell_each(
         "mined",
@@ -114,6 +114,9 @@ def _record_mined(found: Mapping[int, Mined]) -> None:
         },
     )
     _place_batches({seen.batch_id: (seen.hash, found[seen.id]) for seen in there if seen.batch_id})
+    for batch_id in retired - {seen.batch_id for seen in there}:
+        if not nonces.is_live(batch_id):  # its nonce was filled, and nobody would look at it again
+            nonces.write_again(batch_id, reason="NonceConflict")
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +179,8 @@ def record_unmined(transaction_id: int, block_hash: str) -> None:
         ).execute()
 
 
-def _retire_siblings(transaction_ids: Sequence[int]) -> None:
-    """What shares a nonce with one of these can not be mined as long as that one is."""
+def _retire_siblings(transaction_ids: Sequence[int]) -> set[int]:
+    """What shares a nonce with one of these can not be mined as long as that one is; returns whose it was."""
     used = Transaction.alias()
     same = (
         (used.chain_id == Transaction.chain_id)
@@ -185,11 +188,12 @@ def _retire_siblings(transaction_ids: Sequence[int]) -> None:
         & (used.nonce == Transaction.nonce)
         & (used.id != Transaction.id)
     )
-    Transaction.update(lost_at=time.time()).where(
+    query = Transaction.update(lost_at=time.time()).where(
         Transaction.lost_at.is_null(),
         Transaction.state.in_(TransactionState.UNMINED),
         pw.fn.EXISTS(used.select(used.id).where(among(used.id, transaction_ids), same)),
-    ).execute()
+    )
+    return {row[0] for row in rows(query.returning(Transaction.batch)) if row[0] is not None}
 
 
 def _shares_nonce(row: Transaction) -> Any:
@@ -229,14 +233,19 @@ def settle(batch_id: int) -> bool:
 
 @transaction
 def settle_many(batch_ids: Sequence[int]) -> list[Settled]:
-    """submitted → settled: deep enough to be confirmed. Returns those that this call has settled."""
+    """submitted → settled: deep enough to be confirmed. Returns those that this call has settled.
+
+    None of which it is not noted in which block it is.
+    """
     return _settle(batch_ids)
 
 
 def _settle(batch_ids: Sequence[int]) -> list[Settled]:
     if not batch_ids:
         return []
-    mine = Batch.select(Batch.id).where(among(Batch.id, batch_ids), Batch.state == BatchState.SUBMITTED)
+    mine = Batch.select(Batch.id).where(
+        among(Batch.id, batch_ids), Batch.state == BatchState.SUBMITTED, Batch.block_number.is_null(False)
+    )
     ids = [row[0] for row in rows(locked(mine.order_by(Batch.id)))]
     columns = (Batch.id, Batch.lane, Batch.size, Batch.submitted_at, Batch.gas_used, Batch.gas_price_wei)
     settled = rows(

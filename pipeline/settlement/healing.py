@@ -235,6 +235,10 @@ def _fill_gap(lowest: Slot, view: View) -> None:
 
 def _fill(lowest: Slot, nonce: int, view: View) -> None:
     stored = nonces.stored_for(lowest.chain_id, lowest.signer, nonce)
+    anchors = [row for row in stored if row.is_live_anchor]
+    if anchors:  # it was in the chain: this node has an older state, which the watch may not believe yet
+        sending.send(view.chain, anchors[-1])
+        return
     if stored and sending.send(view.chain, stored[-1]) not in TOO_CHEAP:
         return
     try:

@@ -62,12 +62,13 @@ def _found(slot: Slot, view: View) -> Found | None:
 def _record(found: Sequence[Found], view: View) -> None:
     for one in found:
         _no_trouble_any_more(one.slot, view)
-    deep = [one.slot.batch.id for one in found if one.slot.batch and one.receipt.block_number <= view.final]
+    anchors = [one.row.batch_id for one in found if one.receipt.block_number <= view.final]
+    deep = [batch_id for batch_id in anchors if batch_id is not None]
     settled = transactions.record_mined_and_settle(
         {one.row.id: _mined(one.receipt, view) for one in found}, deep
     )
     for one in found:
-        if one.slot.batch is None:  # it fills a gap, and is not looked at again
+        if one.row.batch_id is None:  # it fills a gap, and is not looked at again
             tallies.gas(one.receipt.gas_used, one.receipt.gas_price_wei)
     messages.update_many(settled)
 

@@ -13,6 +13,7 @@ from pipeline.credentials import sync
 from pipeline.database import database
 from tests.issuer import document
 from tests.model.faults import KINDS, Boundary
+from tests.model.node import FEE_WEI
 from tests.model.world import World
 
 #: Where a process dies or is overtaken; the first ones are the likelier.
@@ -102,6 +103,15 @@ class Pipeline(RuleBasedStateMachine):
     def reorg(self, depth: int, keep: bool) -> None:
         self.world.node.reorg(depth, keep=keep)
 
+    @rule(depth=st.integers(1, 4))
+    def fall(self, depth: int) -> None:
+        self.world.node.fall(depth)
+
+    @rule(part=st.sampled_from([0, 1, 2]))
+    def ask_for_more(self, part: int) -> None:
+        """What is cheaper than so many times the usual fee is refused."""
+        self.world.node.least_fee = FEE_WEI * part
+
     @precondition(lambda self: self.world.node.pool)
     @rule(index=st.integers(0, 3))
     def drop(self, index: int) -> None:
@@ -132,6 +142,17 @@ class Pipeline(RuleBasedStateMachine):
         assert len(set(anchored)) == len(anchored), "a credential is anchored twice"
 
     @invariant()
+    def what_is_sent_can_be_mined(self) -> None:
+        """A submitted batch has a transaction that can still be mined; a settled one's is in a block."""
+        submitted = found(
+            "SELECT id FROM batches WHERE state = 'submitted' AND NOT EXISTS (SELECT 1 FROM transactions"
+            " WHERE batch_id = batches.id AND lost_at IS NULL AND state <> 'reverted')"
+        )
+        assert not submitted, "submitted, and nothing of it can be mined"
+        nowhere = "SELECT id FROM batches WHERE state IN ('settled', 'confirmed') AND block_number IS NULL"
+        assert not found(nowhere), "settled in no block"
+
+    @invariant()
     def one_live_write_a_credential(self) -> None:
         live = found("SELECT credential_id FROM writes WHERE state <> 'failed'")
         assert len(set(live)) == len(live)
@@ -153,6 +174,7 @@ class Pipeline(RuleBasedStateMachine):
         self.nothing_is_there_twice()
         self.one_live_write_a_credential()
         self.one_batch_a_nonce()
+        self.what_is_sent_can_be_mined()
         self.the_ledger_says_what_is()
 
     def the_ledger_says_what_is(self) -> None:

@@ -22,6 +22,7 @@ CHAIN_ID = 31337
 SIGNER = "0x" + "01" * 20
 REGISTRY = "0x" + "02" * 20
 GAS = 60_000
+FEE_WEI = 10**9
 AFFORDABLE = 10**6
 DYNAMIC_FEE = b"\x02"
 
@@ -44,6 +45,7 @@ class Node:
     def mend(self) -> None:
         """No fault any more."""
         self.down = self.loses_reply = self.refuses = False
+        self.least_fee = 0
 
     def mine(self, limit: int) -> None:
         """A block with at most ``limit`` transactions of the pool."""
@@ -64,6 +66,13 @@ class Node:
         self.pool = {sent["nonce"]: sent for sent in removed} | self.pool if keep else {}
         for _ in range(depth + 1):
             self.mine(0)
+
+    def fall(self, depth: int) -> None:
+        """It goes on from an older state, as after a restart: the newest blocks are gone, and its pool."""
+        depth = min(depth, len(self.chain) - 1)
+        self._forks += 1
+        del self.chain[len(self.chain) - depth :]
+        self.pool = {}
 
     def roots(self) -> list[str]:
         """What is anchored in the canonical chain."""
@@ -97,7 +106,7 @@ class Node:
 
     def fees(self) -> Fees:
         self._asked()
-        return Fees(10**9, 1)
+        return Fees(FEE_WEI, 1)
 
     def replacement_fees(self, previous: Fees) -> Fees:
         self._asked()
@@ -141,6 +150,8 @@ class Node:
             return SendAnswer(AnswerKind.NONCE_USED, "nonce too low")
         if self.refuses:
             return SendAnswer(AnswerKind.UNKNOWN, "txpool is full")
+        if sent["fee"] < self.least_fee:
+            return SendAnswer(AnswerKind.REPRICE, "max fee per gas less than block base fee")
         if there is not None and there["hash"] == sent["hash"]:
             return SendAnswer(AnswerKind.ALREADY_KNOWN, "already known")
         if there is not None and sent["fee"] * 8 < there["fee"] * 9:

@@ -120,6 +120,15 @@ def test_doctor_finds_stuck_rows(run: Run) -> None:
     assert run("doctor").code == 1
 
 
+def test_doctor_finds_what_nobody_looks_at(run: Run) -> None:
+    """Submitted, and no transaction of it can be mined."""
+    written()
+    Batch.update(submitted_at=1.0).execute()
+    assert stuck(run, blockchain_mock_enabled="false") == "none"
+    Transaction.update(lost_at=1.0).execute()
+    assert stuck(run, blockchain_mock_enabled="false").endswith("1 submitted with nothing that can be mined")
+
+
 def test_what_is_explained_is_not_stuck(run: Run, redis_url: str) -> None:
     """Delayed, paused, behind a backlog that moves, or among chain writes that go on."""
     waits, batch = queued(), verified()
