@@ -186,6 +186,8 @@ def _write(group: Sequence[Ready], chain: ChainClient, outlook: Outlook) -> None
             holding.hold(error)
     if stored:
         sending.send_in_order(chain, stored)
+    else:  # another process may have taken the room that was believed to be there
+        outlook.swept()
 
 
 def _submit(group: Sequence[Ready], chain: ChainClient, in_flight: int, used_below: int) -> list[Transaction]:

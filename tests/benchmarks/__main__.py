@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import SettingsError
 from tests.benchmarks import machine, table
 from tests.benchmarks.comparing import compared
 from tests.benchmarks.measuring import WrongResult
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with ending_on_sigterm():
             report = table.together(options.shown) if options.shown else _report(options)
-    except table.Different as error:
+    except (table.Different, SettingsError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
     except ForeignServer as error:
@@ -79,7 +80,9 @@ def _print(report: dict[str, Any], options: argparse.Namespace) -> None:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(prog="./run bench", description=__doc__)
     parser.add_argument("--peer", type=_peer, metavar="FOLDER", help="what to measure in turns with ours")
-    parser.add_argument("--credentials", type=positive, default=CREDENTIALS, metavar="N")
+    parser.add_argument(
+        "--credentials", type=positive, default=CREDENTIALS, metavar="N", help=f"default: {CREDENTIALS}"
+    )
     parser.add_argument(
         "--rounds",
         type=positive,
@@ -106,7 +109,11 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     shape.add_argument("--json", action="store_true", help="one JSON document instead of a table")
     shape.add_argument("--markdown", action="store_true", help="the table for the docs")
     parser.add_argument("--check", action="store_true", help="exit code 1 when something is not reached")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    measures = [f"--{name}" for name in ("peer", "rounds", "scenario") if getattr(options, name)]
+    if options.shown and measures:
+        parser.error(f"argument --from: measures nothing, so not with {', '.join(measures)}")
+    return options
 
 
 def _peer(text: str) -> Path:
@@ -122,7 +129,7 @@ def _report_in(text: str) -> dict[str, Any]:
         report = json.loads(Path(text).read_text())
     except (OSError, ValueError):
         raise argparse.ArgumentTypeError(f"{text} is no file with JSON in it") from None
-    if not (isinstance(report, dict) and report.keys() >= {"machine", "rows"}):
+    if not table.is_report(report):
         raise argparse.ArgumentTypeError(f"{text} is not what --json has printed")
     return report
 

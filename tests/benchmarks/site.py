@@ -173,19 +173,24 @@ class Site:
 
 @contextmanager
 def used_here(variables: Mapping[str, str]) -> Iterator[None]:
-    """Let this process's intake use them."""
+    """Let this process's intake use them, and no other settings of its environment."""
     from pipeline.client import shutdown_blockchain_queue
 
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    get_settings.cache_clear()
+    before = dict(os.environ)
+    _become(clean_environment() | variables)
     try:
         yield
     finally:
         shutdown_blockchain_queue()
-        for name, value in before.items():
-            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
-        get_settings.cache_clear()
+        _become(before)
+
+
+def _become(environment: Mapping[str, str]) -> None:
+    """Have exactly this environment, and the settings in it."""
+    for name in os.environ.keys() - environment.keys():
+        del os.environ[name]
+    os.environ.update(environment)
+    get_settings.cache_clear()
 
 
 def clean_environment() -> dict[str, str]:

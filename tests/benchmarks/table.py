@@ -17,12 +17,34 @@ REACHED = {True: "yes", False: "no", None: "–"}
 
 Row = Mapping[str, Any]
 
+#: What a row has at least.
+ROW = {"what", "ours", "peer", "ratio", "to_reach", "reached"}
+
 #: What may differ between runs that are one table.
 VARYING = ("date", "load_before", "rounds")
 
 
 class Different(Exception):
     """Two runs can not be one table."""
+
+
+def is_report(found: Any) -> bool:
+    """Whether it is in the shape in which a run is printed as JSON."""
+    try:
+        return (
+            isinstance(found["machine"], dict)
+            and all(isinstance(row["what"], str) and row.keys() >= ROW for row in found["rows"])
+            and all(
+                isinstance(row[side]["median"], int | float) for row in found["rows"] for side in _sides(row)
+            )
+        )
+    except (AttributeError, KeyError, TypeError):
+        return False
+
+
+def _sides(row: Row) -> Sequence[str]:
+    """The figures that it has."""
+    return [side for side in ("ours", "peer", "ratio") if row[side] is not None]
 
 
 def together(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -14,16 +14,20 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pipeline.settings import get_settings
 from tests.benchmarks import __main__ as bench
 from tests.benchmarks.comparing import compared
 from tests.benchmarks.roster import SCENARIOS
 from tests.benchmarks.scenarios import Measure, Scenario
-from tests.benchmarks.site import Site
+from tests.benchmarks.site import Site, used_here
 from tests.benchmarks.targets import at_least
 from tests.commands import INTERRUPTED, TERMINATED
 from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
+
+#: What was measured last.
+PUBLISHED = ROOT / "docs" / "benchmarks.json"
 
 #: What has no place among the other tests, but with --full-size: minutes of waiting.
 QUICK = ("drain",)
@@ -95,7 +99,17 @@ def test_wrong_use_is_told(wrong: str, capsys: pytest.CaptureFixture[str]) -> No
     assert wrong.partition("=")[0] in line
 
 
-@pytest.mark.parametrize("text", ["# README", "[]", '{"rows": []}', "\udcff"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# README",
+        "[]",
+        '{"rows": []}',
+        "\udcff",
+        '{"machine": 1, "rows": []}',
+        '{"machine": {}, "rows": [{"what": "x"}]}',
+    ],
+)
 def test_what_was_never_measured_is_not_shown(
     text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -106,6 +120,39 @@ def test_what_was_never_measured_is_not_shown(
         bench.main(["--from", str(path)])
     [line] = capsys.readouterr().err.splitlines()
     assert str(path) in line
+
+
+@pytest.mark.parametrize("option", [["--rounds", "2"], ["--scenario", "gas"]])
+def test_what_is_shown_is_not_measured(option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Who asks for both is told which of them is not done."""
+    with pytest.raises(SystemExit, match="2"):
+        bench.main(["--from", str(PUBLISHED), *option])
+    [line] = capsys.readouterr().err.splitlines()
+    assert option[0] in line
+
+
+def test_paths_are_the_callers(tmp_path: Path) -> None:
+    """From another folder than the clone, ``./run`` finds what is named from there."""
+    (tmp_path / "figures.json").write_bytes(PUBLISHED.read_bytes())
+    done = subprocess.run(
+        [ROOT / "run", "bench", "--from", "figures.json", "--markdown"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "`.send()`" in done.stdout
+
+
+def test_nobody_elses_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the environment names besides is no setting of a run, and is there again afterwards."""
+    lower = "batch_max_size"
+    monkeypatch.setenv(lower, "zero")
+    monkeypatch.setenv("DATABASE_URL", "sqlite:///x.db")
+    with used_here({"DATABASE_URL": "sqlite:///y.db"}):
+        assert get_settings().database_url.get_secret_value() == "sqlite:///y.db"
+        assert lower not in os.environ
+    assert (os.environ[lower], os.environ["DATABASE_URL"]) == ("zero", "sqlite:///x.db")
 
 
 def test_ratios_are_of_the_same_round() -> None:

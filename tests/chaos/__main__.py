@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 
 from pipeline.embedded.server import ServerFailed
+from pipeline.errors import SettingsError
 from tests.benchmarks.site import ADDRESSES, ForeignServer
 from tests.benchmarks.usage import tree_cpu_seconds
 from tests.chaos import report
@@ -49,6 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ServerFailed as error:
         print(f"chaos: {error}", file=sys.stderr)
         return 3
+    except SettingsError as error:
+        print(f"chaos: {error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         return broken_off("chaos")
 
@@ -59,8 +63,8 @@ def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--seed", type=not_negative, metavar="N", help="default: one by chance, which is printed"
     )
-    parser.add_argument("--credentials", type=positive, default=5000, metavar="N")
-    parser.add_argument("--faults", type=not_negative, default=200, metavar="N")
+    for name, default, type_ in (("credentials", 5000, positive), ("faults", 200, not_negative)):
+        parser.add_argument(f"--{name}", type=type_, default=default, metavar="N", help=f"default: {default}")
     parser.add_argument(
         "--only", action="append", choices=list(FAULTS), default=[], metavar="FAULT", help="may be repeated"
     )
@@ -70,7 +74,13 @@ def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--broken", choices=list(BROKEN), help="take this out of the workers: the run has to fail then"
     )
-    parser.add_argument("--masters", type=positive, default=MASTERS, metavar="N", help="groups of workers")
+    parser.add_argument(
+        "--masters",
+        type=positive,
+        default=MASTERS,
+        metavar="N",
+        help=f"groups of workers; default: {MASTERS}",
+    )
     parser.add_argument("--timeline", action="store_true", help="print the faults also when all holds")
     options = parser.parse_args(arguments)
     if options.seed is None:
@@ -114,13 +124,14 @@ def _found(run: Run) -> list[str]:
         run.until_idle()
     except Breach as breach:
         stalled.append(str(breach))
+    run.site.proxy.end_faults()  # those that nobody has met
     return [*stalled, *breaches(run)]
 
 
 def _code(site: ChaosSite, options: argparse.Namespace) -> int:
     _, found = one_run(site, options)
-    if options.broken and not (site.orders / options.broken).exists():
-        print(f"chaos: {options.broken} was never of any effect: nothing is shown", file=sys.stderr)
+    if options.broken and not (found and (site.orders / options.broken).exists()):
+        print(f"chaos: {options.broken} was not of any effect: nothing is shown", file=sys.stderr)
         return 3
     return 1 if found else 0
 

@@ -20,7 +20,7 @@ DEATHS = 1
 
 #: The condition of a statement on the state that a batch has to come from.
 STATE = re.compile(
-    r"""(?:\((?:"?\w+"?\.)?"?state"?\s*\|\|\s*%s\)|(?:"?\w+"?\.)?"?\bstate"?)"""
+    r"""(?:\((?:"?\w+"?\.)?"?state"?\s*\|\|\s*(?:%s|'')\)|(?:"?\w+"?\.)?"?\bstate"?)"""
     r"""\s*(?:=\s*ANY\s*\(%s\)|=\s*(?:%s|'\w+')|IN\s*\([%s,'\w\s]+\))""",
     re.IGNORECASE,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 from collections.abc import Iterator
@@ -18,18 +19,23 @@ REFUSED = (*AWAY, BrokerUnavailable)
 #: How long an issuer waits before it hands in again, and how often it looks whether there is room.
 PAUSE_SECONDS = 0.1
 
-LARGEST_PART = 60
+#: Credentials that are handed in together at most: in a small run fewer, so that faults come in between.
+LARGEST_PART, PARTS = 60, 20
 SINGLE, WRONG, URGENT = 0.3, 0.01, 0.1
 
 
 @dataclass
 class Intake:
-    """Hands in ``count`` credentials, never more than ``window`` ahead of what is settled."""
+    """Hands in ``count`` credentials, never more than ``window`` ahead of what is settled.
+
+    None while as many as the ``gate`` are handed in and settled, both counted together.
+    """
 
     seed: int
     count: int
     window: int
     settled: int = 0
+    gate: float = math.inf
     accepted: list[str] = field(default_factory=list)
     #: Those whose hash is not that of the stored row: they have to fail.
     wrong: set[str] = field(default_factory=set)
@@ -40,7 +46,7 @@ class Intake:
         """Until all are accepted, or it is stopped. To be called in a thread."""
         try:
             for part, priority, is_wrong in self._parts():
-                while len(self.accepted) - self.settled > self.window and not self.stopped.is_set():
+                while self._is_to_wait() and not self.stopped.is_set():
                     self.stopped.wait(PAUSE_SECONDS)
                 if self.stopped.is_set():
                     return
@@ -51,12 +57,17 @@ class Intake:
         finally:
             close_connection()
 
+    def _is_to_wait(self) -> bool:
+        accepted, settled = len(self.accepted), self.settled
+        return accepted - settled > self.window or accepted + settled >= self.gate
+
     def _parts(self) -> Iterator[tuple[range, str, bool]]:
         chance = random.Random(f"{self.seed}/intake")
+        largest = max(2, min(LARGEST_PART, self.count // PARTS))
         start = 0
         while start < self.count:
             is_wrong = chance.random() < WRONG
-            size = 1 if is_wrong or chance.random() < SINGLE else chance.randint(2, LARGEST_PART)
+            size = 1 if is_wrong or chance.random() < SINGLE else chance.randint(2, largest)
             part = range(start, min(start + size, self.count))
             yield part, "urgent" if chance.random() < URGENT else "normal", is_wrong
             start = part.stop

@@ -1,6 +1,6 @@
 """What must hold when a run is idle; `tests.truth` looks at ledger and chain, this at all the rest.
 
-The numbers are those of the list in docs/testing.md.
+The numbers are those of the list in this folder's README.
 """
 
 from __future__ import annotations

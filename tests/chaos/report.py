@@ -30,6 +30,8 @@ def summary(run: Run, seconds: float, cpu_seconds: float) -> Iterator[str]:
     yield f"{Batch.select().count()} batches; {restarts} restarts of workers"
     for kind, count in sorted(Counter(happened.planned.kind for happened in run.timeline).items()):
         yield f"{count:5} {kind}"
+    idle = sum(happened.handed_in == happened.settled for happened in run.timeline)
+    yield f"{idle:5} of them began while nothing was under way"
     yield f"{len(run.timeline):5} faults, {seconds:.1f} s, {cpu_seconds:.1f} s of CPU"
 
 

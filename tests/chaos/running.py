@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,6 +23,8 @@ BLOCK_SECONDS = 1.0
 #: broken run something has to be seen, and not how it ends.
 STALL_SECONDS, NOTICE_SECONDS = 90.0, 30.0
 BROKEN_STALL_SECONDS, BROKEN_NOTICE_SECONDS = 15.0, 8.0
+#: The longest wait for something that a fault can hit: intake may be refused by the fault before.
+WORK_SECONDS = 1.0
 #: Credentials that are handed in before others are settled, at least.
 SMALLEST_WINDOW = 60
 
@@ -69,15 +72,23 @@ class Run:
 
     def _go_on(self, handing_in: Future[None]) -> None:
         waiting = list(self.schedule)
+        self._let_in(waiting)
         while waiting or not handing_in.done() or not self._is_idle():
             self._look()
             while waiting and waiting[0].at <= self._progress:
-                self._make(waiting.pop(0))
+                due = waiting.pop(0)
+                self._let_in(waiting)
+                self._make(due)
                 self._look()
             if handing_in.done():
                 handing_in.result()
                 self._is_all_in = not waiting
             time.sleep(POLL_SECONDS)
+
+    def _let_in(self, waiting: Sequence[Planned]) -> None:
+        """As many as go in until the next fault, and during this one: each is to have something to hit."""
+        share = (2 * self.intake.count - self._progress) / (len(waiting) + 1)
+        self.intake.gate = max(waiting[0].at, self._progress + share) if waiting else math.inf
 
     def _look(self) -> None:
         """How far it is, and one more block when it is time."""
@@ -135,7 +146,16 @@ class Run:
         )
 
     def _make(self, planned: Planned) -> None:
+        self._await_work()
         handed_in, settled = len(self.intake.accepted), self.intake.settled
         begin = time.monotonic() - self.begun
         detail = FAULTS[planned.kind](self.site, planned.chance())
         self.timeline.append(Happened(planned, handed_in, settled, begin, detail))
+
+    def _await_work(self) -> None:
+        """Until something is under way that the fault can hit, if there is anything left."""
+        deadline = time.monotonic() + WORK_SECONDS
+        while len(self.intake.accepted) == self.intake.settled < self.intake.count:
+            if time.monotonic() > deadline:
+                return
+            time.sleep(POLL_SECONDS / 10)

@@ -84,6 +84,7 @@ def chaos_site(
     """
     with ExitStack() as stack:
         base = stack.enter_context(Site(foreign=foreign))
+        stack.enter_context(used_here({}))  # whatever else the environment names is not for this
         anvil = stack.enter_context(Anvil(base.new_folder("anvil")))
         proxy = stack.enter_context(FaultProxy(anvil.rpc_url, anvil.rpc_url))
         kent = stack.enter_context(Kent(base.new_folder("kent"), keep=KEPT_ALERTS))

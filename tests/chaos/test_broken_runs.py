@@ -52,6 +52,8 @@ def test_what_is_taken_out_of_a_statement() -> None:
         'UPDATE "batches" SET "state" = %s WHERE (("id" = ANY(%s)) AND (("batches"."state" || %s) IN (%s)))'
     )
     assert without_state(named).endswith('AND ((("batches"."state" || %s) IN (%s) OR TRUE)))')
+    fixed = named.replace("|| %s", "|| ''").replace("(%s))", "('settled'))")
+    assert without_state(fixed).endswith("AND (((\"batches\".\"state\" || '') IN ('settled') OR TRUE)))")
     search = 'SELECT "t1"."id" FROM "batches" AS "t1" WHERE ("t1"."state" = %s) FOR UPDATE'
     assert without_state(search) == search
     other = 'UPDATE "writes" SET "state" = %s WHERE (("id" = %s) AND ("state" = %s))'

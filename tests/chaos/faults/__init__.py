@@ -32,6 +32,7 @@ FAULTS: Mapping[str, Make] = {
     "node cuts its answer in half": node.truncate_replies,
     "one of two nodes lags": node.lag,
     "reorg": chain.reorganise,
+    "node restarted from an older state": chain.fall_back,
     "transaction dropped": chain.drop_transaction,
     "base fee above the cap": chain.raise_base_fee,
     "wallet empty": chain.empty_wallet,

@@ -15,6 +15,9 @@ from tests.chaos.site import ChaosSite
 
 DEEPEST_REORG = 6
 
+#: Seconds for which the head stays as low: longer than a gap is watched before it is filled.
+LOW_SECONDS = 8.0
+
 #: Seconds for which the wallet is empty.
 EMPTY_SECONDS = 2.0
 
@@ -29,6 +32,18 @@ def reorganise(site: ChaosSite, chance: random.Random) -> str:
     site.anvil.rpc("anvil_reorg", depth, [])
     site.anvil.mine()
     return f"{depth} blocks"
+
+
+def fall_back(site: ChaosSite, chance: random.Random) -> str:
+    """The node goes on from an older state: nothing comes in the place of the blocks for a while."""
+    room = site.anvil.block_number - site.first_block
+    depth = min(chance.randint(1, DEEPEST_REORG), room)
+    if depth < 1:
+        return "no block to take away"
+    site.reorgs.append(depth)
+    site.anvil.rpc("anvil_rollback", depth)
+    last(LOW_SECONDS)
+    return f"{depth} blocks, for {LOW_SECONDS:g} s"
 
 
 @contextmanager
