@@ -181,6 +181,20 @@ def test_a_failed_guard_is_asked_again(
         monkeypatch.setattr(outlook, "BELIEVED_SECONDS", 60.0)
 
 
+def test_another_process_takes_the_room(proxy: FaultProxy, anvil: Anvil) -> None:
+    """Slots are taken once for what was believed, and then no more."""
+    anvil.stop_mining()
+    queued(2 * ROOM)
+    seen = Outlook()
+    for _ in range(2):  # what a node says first is believed once
+        assert chain_writing.write_next(1, outlook=seen)
+    assert chain_writing.write_next()
+    assert Transaction.select().count() == ROOM
+    assert chain_writing.write_next(outlook=seen), "it is believed that there is room"
+    assert not chain_writing.write_next(outlook=seen)
+    assert Transaction.select().count() == ROOM
+
+
 def test_somebody_else_uses_the_key(proxy: FaultProxy, anvil: Anvil) -> None:
     """More nonces are used than were given out: none of ours counts as mined for that."""
     chain, seen = chain_client(), Outlook()
