@@ -54,7 +54,9 @@ class Fixed:
         if is_sqlite():
             return text, list(values)
         written = ["%s" if type(value) is _Place else _constant(value) for value in values]
-        return text % tuple(written), [value for value in values if type(value) is _Place]
+        return text.replace("%%", "%%%%") % tuple(written), [
+            value for value in values if type(value) is _Place
+        ]
 
 
 def _constant(value: Any) -> str:

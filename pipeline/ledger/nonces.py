@@ -126,7 +126,7 @@ def replace(slot: Slot, sign: Callable[[], Signed]) -> Transaction | None:
     """
     lock_signer(slot.chain_id, slot.signer, slot.nonce)
     stored_before = _of_nonce(slot.chain_id, slot.signer, slot.nonce)
-    if [row.id for row in stored_before if row.is_live] != [row.id for row in slot.transactions]:
+    if [row.id for row in stored_before if _is_in_a_slot(row)] != [row.id for row in slot.transactions]:
         return None
     if slot.batch is not None and _lock_submitted(slot.batch.id) is None:
         return None
@@ -141,6 +141,11 @@ def replace(slot: Slot, sign: Callable[[], Signed]) -> Transaction | None:
         Batch.update(transaction_hash=stored.hash).where(Batch.id == slot.batch.id).execute()
     tallies.replaced()
     return stored
+
+
+def _is_in_a_slot(row: Transaction) -> bool:
+    """Whether `under_way.unsettled` has it: a filler that is mined is not looked at again."""
+    return row.is_live and (row.batch_id is not None or row.state in TransactionState.UNMINED)
 
 
 @transaction
@@ -244,12 +249,12 @@ def lose(slot: Slot) -> bool:
         )
         .execute()
     )
-    if lost and slot.batch is not None and not is_live(slot.batch.id):
+    if lost and slot.batch is not None and not _is_live(slot.batch.id):
         write_again(slot.batch.id, reason="NonceConflict")
     return bool(lost)
 
 
-def is_live(batch_id: int) -> bool:
+def _is_live(batch_id: int) -> bool:
     """Whether a transaction of the batch can still be mined, or is."""
     live = Transaction.lost_at.is_null() & (Transaction.state != TransactionState.REVERTED)
     return bool(Transaction.select().where(Transaction.batch == batch_id, live).exists())

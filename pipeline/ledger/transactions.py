@@ -104,7 +104,7 @@ def _record_mined(found: Mapping[int, Mined]) -> None:
         },
         common={"state": TransactionState.MINED, "missing_since": None},
     )
-    retired = _retire_siblings([seen.id for seen in there])
+    _retire_siblings([seen.id for seen in there])
     told = {seen.batch_id: (seen, found[seen.id].block_number) for seen in new if seen.batch_id is not None}
     steps.tell_each(
         "mined",
@@ -114,9 +114,6 @@ def _record_mined(found: Mapping[int, Mined]) -> None:
         },
     )
     _place_batches({seen.batch_id: (seen.hash, found[seen.id]) for seen in there if seen.batch_id})
-    for batch_id in retired - {seen.batch_id for seen in there}:
-        if not nonces.is_live(batch_id):  # its nonce was filled, and nobody would look at it again
-            nonces.write_again(batch_id, reason="NonceConflict")
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,21 +176,24 @@ def record_unmined(transaction_id: int, block_hash: str) -> None:
         ).execute()
 
 
-def _retire_siblings(transaction_ids: Sequence[int]) -> set[int]:
-    """What shares a nonce with one of these can not be mined as long as that one is; returns whose it was."""
+def _retire_siblings(transaction_ids: Sequence[int]) -> None:
+    """What shares a nonce with one of these can not be mined as long as that one is.
+
+    Of another batch than that one's, it is given up only once that is believed: `nonces.lose`.
+    """
     used = Transaction.alias()
     same = (
         (used.chain_id == Transaction.chain_id)
         & (used.signer == Transaction.signer)
         & (used.nonce == Transaction.nonce)
         & (used.id != Transaction.id)
+        & (Transaction.batch.is_null() | (Transaction.batch == used.batch))
     )
-    query = Transaction.update(lost_at=time.time()).where(
+    Transaction.update(lost_at=time.time()).where(
         Transaction.lost_at.is_null(),
         Transaction.state.in_(TransactionState.UNMINED),
         pw.fn.EXISTS(used.select(used.id).where(among(used.id, transaction_ids), same)),
-    )
-    return {row[0] for row in rows(query.returning(Transaction.batch)) if row[0] is not None}
+    ).execute()
 
 
 def _shares_nonce(row: Transaction) -> Any:

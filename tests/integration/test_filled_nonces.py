@@ -81,8 +81,10 @@ def test_nothing_fills_the_nonce_of_a_live_anchor(proxy: FaultProxy, anvil: Anvi
     assert nonces.fill(*given, known=[anchor.id]) is not None
 
 
-def test_a_filler_in_the_place_of_an_anchor(proxy: FaultProxy, anvil: Anvil) -> None:
-    """As a version before this one may have left it: the batch is written again, not called confirmed."""
+def test_a_filler_in_the_place_of_an_anchor(
+    proxy: FaultProxy, anvil: Anvil, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However it came there: it settles no batch, which is written again once that is believed."""
     write(1)
     anchor = Transaction.get()
     filler = chain_client().prepare_filler(anchor.nonce, Fees(int(anchor.max_fee_wei) * 2, GWEI))
@@ -90,12 +92,49 @@ def test_a_filler_in_the_place_of_an_anchor(proxy: FaultProxy, anvil: Anvil) -> 
     anvil.rpc("eth_sendRawTransaction", "0x" + filler.raw.hex())
     anvil.mine(2)
     settle_and_complete()
+    settle_and_complete()
     assert confirmed() == 0
+    assert Batch.get().state == BatchState.SUBMITTED, "a reorg may let the batch's own in"
+    monkeypatch.setattr(outcomes, "MISSING_SECONDS", 0.0)
+    settle_and_complete()
     assert Batch.get().state == BatchState.FULL
     until_confirmed(anvil, 1)
     assert Batch.get().block_number is not None
     assert len(Transaction.select().where(Transaction.batch == anchor.batch_id)) == 2
     assert_truthful(anvil, chain_settings())
+
+
+def test_a_second_filler_is_made_dearer(
+    proxy: FaultProxy, anvil: Anvil, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first was mined, and its block is gone; blocks are dear, and then dearer still."""
+    snapshot = anvil.rpc("evm_snapshot")
+    chain = chain_client()
+    write(1)
+    first = Transaction.get()
+    nonce = nonces.reserve(first.chain_id, first.signer, 0)
+    filler = chain.prepare_filler(nonce, Fees(3 * GWEI, 1))
+    assert nonces.fill(first.chain_id, first.signer, nonce, lambda: filler)
+    anvil.rpc("eth_sendRawTransaction", "0x" + filler.raw.hex())
+    anvil.mine(2)
+    settle_and_complete()
+    assert [row.state for row in of_nonce(nonce)] == [TransactionState.MINED]
+    anvil.rpc("evm_revert", snapshot)
+    monkeypatch.setattr(view, "LOWER_SECONDS", 0.0)
+    anvil.rpc("eth_sendRawTransaction", first.raw_transaction)
+    for _ in range(4):
+        anvil.mine()
+        settle_and_complete()
+    anvil.rpc("anvil_setNextBlockBaseFeePerGas", hex(20 * GWEI))
+    write(1, start=1)
+    settle_and_complete()
+    for _ in range(16):
+        anvil.rpc("anvil_setNextBlockBaseFeePerGas", hex(100 * GWEI))
+        anvil.mine()
+        Transaction.update(sent_at=0).execute()
+        settle_and_complete()
+    assert len(of_nonce(nonce)) > 2
+    until_confirmed(anvil, 2)
 
 
 def test_nothing_is_settled_without_a_block(proxy: FaultProxy, anvil: Anvil) -> None:

@@ -159,6 +159,9 @@ class Node:
         self.pool[sent["nonce"]] = sent
         return SendAnswer(AnswerKind.ACCEPTED)
 
+    def client_version(self) -> str:
+        return ""
+
     def is_syncing(self) -> bool:
         return False
 
