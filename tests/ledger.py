@@ -76,10 +76,16 @@ def written() -> Rows:
     return Rows(rows.write_id, rows.batch_id, stored.id)
 
 
-def settled() -> Rows:
-    """One whose transaction is deep enough in the chain."""
+def mined() -> Rows:
+    """One whose transaction is in a block."""
     rows = written()
     transactions.record_mined(rows.transaction_id, MINED)
+    return rows
+
+
+def settled() -> Rows:
+    """One whose transaction is deep enough in the chain."""
+    rows = mined()
     assert transactions.settle(rows.batch_id)
     return rows
 

@@ -27,7 +27,17 @@ from pipeline.ledger import (
 from pipeline.merkle import MerkleTree
 from pipeline.models import Batch, BatchState, Credential, DeadLetter, State, Transaction, Write
 from tests.issuer import document
-from tests.ledger import ACCOUNT, confirmed, failed, purge_completed, queue, settled, sign, verified, written
+from tests.ledger import (
+    ACCOUNT,
+    confirmed,
+    failed,
+    mined,
+    purge_completed,
+    queue,
+    settled,
+    sign,
+    verified,
+)
 from tests.racing import in_processes, in_threads
 
 Environment = Callable[..., dict[str, str]]
@@ -263,13 +273,13 @@ def test_mocked_once(ledger: str) -> None:
 
 def test_settled_once(ledger: str) -> None:
     """Two sweeps at once send one message."""
-    rows = written()
+    rows = mined()
     assert once(in_threads(8, lambda _: transactions.settle(rows.batch_id)))
 
 
 def test_reverted_or_settled(ledger: str) -> None:
     """A batch ends in one way."""
-    rows = written()
+    rows = mined()
     error = TransactionReverted("status 0")
 
     def work(number: int) -> object:

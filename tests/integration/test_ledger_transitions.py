@@ -35,6 +35,12 @@ def join(rows: Rows) -> list[int]:
     return joining.join([rows.write_id], [], lane="normal", max_size=1, linger_seconds=0)
 
 
+def settle(rows: Rows) -> object:
+    """Its transaction, if it has one, is seen in a block that is deep enough."""
+    found = {rows.transaction_id: MINED} if rows.transaction_id else {}
+    return transactions.record_mined_and_settle(found, [rows.batch_id] if rows.batch_id else [])
+
+
 #: Each transition, and the states from which it goes.
 TRANSITIONS: dict[str, tuple[Callable[[Rows], object], set[str]]] = {
     "begin": (lambda rows: verification.begin([rows.write_id]), {"queued"}),
@@ -52,7 +58,7 @@ TRANSITIONS: dict[str, tuple[Callable[[Rows], object], set[str]]] = {
         {"verified"},
     ),
     "submit_mock": (lambda rows: batches.submit_mock(rows.batch_id), {"verified"}),
-    "settle": (lambda rows: transactions.settle(rows.batch_id), {"written"}),
+    "settle": (settle, {"written"}),
     "confirm": (lambda rows: confirmation.confirm(rows.batch_id), {"settled"}),
     "requeue": (lambda rows: dead_letters.requeue([rows.write_id], resolution="replayed"), {"failed"}),
     "discard": (lambda rows: dead_letters.discard(rows.letter_id), {"failed"}),
