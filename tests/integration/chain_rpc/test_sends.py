@@ -100,17 +100,20 @@ def test_where_no_batches_are_taken_each_is_a_request(proxy: Proxy) -> None:
     assert sent == ["0x" + raw.hex() for raw in raws]
 
 
+#: A node's answer to three.
+ALL_REFUSED = b"[%s]" % b",".join(
+    b'{"jsonrpc": "2.0", "id": %d, "error": {"code": -32000, "message": "invalid sender"}}' % (10**6 + n)
+    for n in range(3)
+)
+
+
 def test_one_by_one_what_was_sent_before_stays_in_doubt(start_proxy: Callable[[], Proxy]) -> None:
     """The first node takes one and has too much to do for the next: nobody else's refusal is for good."""
     first, second = start_proxy(), start_proxy()
     _, raws = anchors(second)
     second.target.stop_mining()
     first.faults = ["no batch", None, 429]
-    refused = b"[%s]" % b",".join(
-        b'{"jsonrpc": "2.0", "id": %d, "error": {"code": -32000, "message": "invalid sender"}}' % (10**6 + n)
-        for n in range(3)
-    )
-    second.faults = [refused]
+    second.faults = [ALL_REFUSED]
     answers = new_rpc(first, second).broadcast_many(raws)
     assert {answer.kind for answer in answers} == {AnswerKind.UNKNOWN}
 
@@ -151,11 +154,7 @@ def test_a_member_over_the_limit_leaves_the_others_in_doubt(start_proxy: Callabl
     first, second = start_proxy(), start_proxy()
     _, raws = anchors(second)
     first.faults = [BAD_BATCHES["one that is over the limit"] % 1_000_000]
-    refused = b"[%s]" % b",".join(
-        b'{"jsonrpc": "2.0", "id": %d, "error": {"code": -32000, "message": "invalid sender"}}' % (10**6 + n)
-        for n in range(3)
-    )
-    second.faults = [refused]
+    second.faults = [ALL_REFUSED]
     answers = new_rpc(first, second).broadcast_many(raws)
     assert {answer.kind for answer in answers} == {AnswerKind.UNKNOWN}
 
