@@ -19,6 +19,7 @@ from typing import Any
 import dramatiq
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.common import current_millis, q_name
+from dramatiq.middleware import MiddlewareError
 
 from pipeline.bell import Bell, channel_of
 from pipeline.queues import HEARTBEATS_KEY, NAMESPACE, acks_key, messages_key
@@ -109,6 +110,12 @@ def list_key(queue: str) -> str:
     return f"{NAMESPACE}:{queue}"
 
 
+def _function(middleware: dramatiq.Middleware, name: str) -> Any:
+    """What it does at a signal; Dramatiq's own does nothing."""
+    method = getattr(middleware, name)
+    return getattr(method, "__func__", method)
+
+
 def _fetches(arguments: Sequence[Any]) -> bool:
     """Whether Dramatiq's script is to take messages: those in an answer that is lost go back at a restart."""
     return bool(arguments) and arguments[0] == "fetch"
@@ -126,6 +133,8 @@ class DelayingRedisBroker(RedisBroker):
     """One for each process."""
 
     def __init__(self, **options: Any) -> None:
+        #: By the name of a signal, and how much middleware there was: that which does something then.
+        self._listening: dict[tuple[str, int], list[dramatiq.Middleware]] = {}
         super().__init__(**options)  # type: ignore[no-untyped-call]
         #: By queue: the Redis ids that a consumer has handed out and that are not acknowledged.
         self.in_hand: defaultdict[str, set[str]] = defaultdict(set)
@@ -146,6 +155,35 @@ class DelayingRedisBroker(RedisBroker):
         self.bell.stop()
         self._scripts.close()
         self.client.close()
+
+    def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:
+        """As Dramatiq's, but that only who listens is called: two of fifteen, where a message is sent."""
+        name = f"before_{signal}"
+        for middleware in self._listeners(name):
+            try:
+                getattr(middleware, name)(self, *args, **kwargs)
+            except MiddlewareError:
+                raise
+            except Exception:
+                self.logger.critical("Unexpected failure in %s of %r.", name, middleware, exc_info=True)
+
+    def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
+        """The same, in the other order."""
+        name = f"after_{signal}"
+        for middleware in reversed(self._listeners(name)):
+            try:
+                getattr(middleware, name)(self, *args, **kwargs)
+            except Exception:
+                self.logger.critical("Unexpected failure in %s of %r.", name, middleware, exc_info=True)
+
+    def _listeners(self, name: str) -> list[dramatiq.Middleware]:
+        known = (name, len(self.middleware))
+        found = self._listening.get(known)
+        if found is None:
+            silent = getattr(dramatiq.Middleware, name, None)
+            found = [one for one in self.middleware if _function(one, name) is not silent]
+            self._listening[known] = found
+        return found
 
     def do_enqueue(self, queue_name: str, redis_id: str, body: bytes) -> None:
         """Put a message into its list, or among those that wait for their time."""

@@ -61,6 +61,20 @@ UPDATE credentials SET metadata = json_patch(OBJECT, ?), updated_at = ?
 WHERE id IN (SELECT value FROM json_each(?))
 """.replace("OBJECT", SQLITE_OBJECT)
 
+#: Of a single one, that is asked with it.
+SQLITE_INSERT_ONE = SQLITE_INSERT.replace("VALUES (", "SELECT ").replace(
+    ")\nRETURNING",
+    """
+WHERE EXISTS (SELECT 1 FROM credentials WHERE id = ?)
+    AND NOT EXISTS (SELECT 1 FROM writes WHERE credential_id = ?)
+RETURNING""",
+)
+SQLITE_MARK_ONE_PENDING = SQLITE_MARK_PENDING.replace("IN (SELECT value FROM json_each(?))", "= ?")
+
+
+#: What the rows of credentials say from now on.
+PENDING_TEXT = json.dumps(PENDING)
+
 
 def store(
     requests: Sequence[WriteRequest], job_ids: Sequence[str], *, own_message: bool, due_at: float | None
@@ -162,12 +176,14 @@ def _store_on_sqlite(
     now: float,
     due_at: float | None,
 ) -> list[int] | None:
+    times = (own_message, now, now, due_at or now, due_at)
+    if len(requests) == 1:
+        return _store_one_on_sqlite(requests[0], job_ids[0], salts[0], leaves[0], times)
     ids = json.dumps([request.credential_id for request in requests])
     with database.atomic():
         known, has_write = database.execute_sql(SQLITE_FOUND, (ids,)).fetchone()
         if known < len(requests) or has_write:
             return None
-        times = (own_message, now, now, due_at or now, due_at)
         made = [
             _first(
                 SQLITE_INSERT,
@@ -175,8 +191,20 @@ def _store_on_sqlite(
             )
             for r, job_id, salt, leaf in zip(requests, job_ids, salts, leaves, strict=True)
         ]
-        database.execute_sql(SQLITE_MARK_PENDING, (json.dumps(PENDING), str(utc_now()), ids))
+        database.execute_sql(SQLITE_MARK_PENDING, (PENDING_TEXT, str(utc_now()), ids))
         return made
+
+
+def _store_one_on_sqlite(
+    request: WriteRequest, job_id: str, salt: bytes, leaf: bytes, times: Sequence[Any]
+) -> list[int] | None:
+    name = request.credential_id
+    row = (job_id, name, request.data_hash, request.ipfs_cid, salt, leaf, request.priority, *times)
+    with database.atomic():
+        made = database.execute_sql(SQLITE_INSERT_ONE, (*row, name, name)).fetchone()
+        if made is not None:
+            database.execute_sql(SQLITE_MARK_ONE_PENDING, (PENDING_TEXT, str(utc_now()), name))
+    return None if made is None else [made[0]]
 
 
 def _first(sql: str, parameters: Sequence[Any]) -> Any:
