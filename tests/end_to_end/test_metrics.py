@@ -42,6 +42,8 @@ def test_two_processes_and_a_kill(client: Any, start: Callable[..., Workers], an
     queue_documents(50, start=50)
     until(completed(client, 98), seconds=60, what="98 completed")
     until(lambda: attempts() == [98] * 4, seconds=20, what="98 are counted")
+    reconciled = "pipeline_last_success_timestamp_seconds{sweep=reconcile}"
+    until(lambda: reconciled in scrape(), seconds=20, what="a sweep that reconciles")
     found = scrape()
     assert found["pipeline_attempts_total{outcome=failed,stage=hash_verify}"] == 2
     assert found["pipeline_dead_letters_total{error=HashMismatch,stage=hash_verify}"] == 2
@@ -51,7 +53,7 @@ def test_two_processes_and_a_kill(client: Any, start: Callable[..., Workers], an
     assert found["pipeline_worker_processes"] in (2, 3, 4), "those that were killed count for a little longer"
     assert found["pipeline_head_block_number"] >= 2
     assert found["pipeline_last_success_timestamp_seconds{sweep=settle}"] > Write.get_by_id(1).queued_at
-    assert found["pipeline_last_success_timestamp_seconds{sweep=reconcile}"] > Write.get_by_id(1).queued_at
+    assert found[reconciled] > Write.get_by_id(1).queued_at
     body = exposition.render()[0].decode()
     canaries = ("CANARY", str(variables["blockchain_private_key"]).removeprefix("0x"), "c77", "Holder")
     assert [canary for canary in canaries if canary in body] == []
