@@ -9,7 +9,7 @@ import pytest
 from pipeline import chain_writing
 from pipeline.chain.client import ChainClient, chain_client
 from pipeline.chain.fees import GWEI, Fees
-from pipeline.ledger import nonces, transactions
+from pipeline.ledger import nonces, transactions, under_way
 from pipeline.models import Batch, BatchState, Incident, Transaction, TransactionState
 from pipeline.settlement import healing, outcomes, settle, view
 from tests.servers.anvil import Anvil
@@ -26,6 +26,21 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     healing._gaps.clear()
     healing._lowest.clear()
     monkeypatch.setattr(healing, "GAP_SECONDS", 0.0)
+
+
+@pytest.fixture
+def given_up(proxy: FaultProxy, anvil: Anvil, monkeypatch: pytest.MonkeyPatch) -> Transaction:
+    """A nonce whose transaction was given up, as somebody else had used it, and is free again: a reorg."""
+    monkeypatch.setattr(outcomes, "MISSING_SECONDS", 0.0)
+    write(2)
+    settle()
+    first: Transaction = Transaction.select().order_by(Transaction.nonce).first()
+    Transaction.update(lost_at=time.time()).where(Transaction.id == first.id).execute()
+    nonces.write_again(first.batch_id, reason="NonceConflict")
+    while chain_writing.write_next():
+        pass
+    anvil.rpc("anvil_dropTransaction", first.hash)
+    return first
 
 
 def of_nonce(nonce: int) -> list[Transaction]:
@@ -144,28 +159,57 @@ def test_nothing_is_settled_without_a_block(proxy: FaultProxy, anvil: Anvil) -> 
     assert Batch.get().state == BatchState.SUBMITTED
 
 
-def test_a_filler_is_made_dearer(proxy: FaultProxy, anvil: Anvil, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_filler_is_made_dearer(given_up: Transaction, proxy: FaultProxy, anvil: Anvil) -> None:
     """Of a nonce for which something was signed and given up; what is behind it waits for no longer."""
-    monkeypatch.setattr(outcomes, "MISSING_SECONDS", 0.0)
-    write(2)
-    settle()
-    first: Transaction = Transaction.select().order_by(Transaction.nonce).first()
-    Transaction.update(lost_at=time.time()).where(Transaction.id == first.id).execute()
-    nonces.write_again(first.batch_id, reason="NonceConflict")
-    while chain_writing.write_next():
-        pass
-    anvil.rpc("anvil_dropTransaction", first.hash)
-    filler = chain_client().prepare_filler(first.nonce, Fees(int(first.max_fee_wei) * 2, GWEI))
-    assert nonces.fill(first.chain_id, first.signer, first.nonce, lambda: filler, known=[first.id])
+    filler = chain_client().prepare_filler(given_up.nonce, Fees(int(given_up.max_fee_wei) * 2, GWEI))
+    assert nonces.fill(
+        given_up.chain_id, given_up.signer, given_up.nonce, lambda: filler, known=[given_up.id]
+    )
     anvil.rpc("eth_sendRawTransaction", "0x" + filler.raw.hex())
     for _ in range(healing.STUCK_BLOCKS * 3):
         anvil.rpc("anvil_setNextBlockBaseFeePerGas", hex(50 * GWEI))
         anvil.mine()
         Transaction.update(sent_at=0).execute()
         settle()
-    fees = [int(row.max_fee_wei) for row in of_nonce(first.nonce)]
+    fees = [int(row.max_fee_wei) for row in of_nonce(given_up.nonce)]
     assert len(fees) > 2
     assert fees[2] * 8 >= fees[1] * 9
     until_confirmed(anvil, 2)
-    assert TransactionState.MINED in {row.state for row in of_nonce(first.nonce)[1:]}
+    assert TransactionState.MINED in {row.state for row in of_nonce(given_up.nonce)[1:]}
     assert_truthful(anvil, chain_settings())
+
+
+def test_a_gap_whose_stored_bytes_are_too_cheap(
+    given_up: Transaction, proxy: FaultProxy, anvil: Anvil
+) -> None:
+    """A dearer transfer of nothing fills it."""
+    proxy.answer_error(
+        "eth_sendRawTransaction",
+        "max fee per gas less than block base fee",
+        None,
+        when=lambda p: p[0] == given_up.raw_transaction,
+    )
+    until_confirmed(anvil, 2)
+    filler = Transaction.get(Transaction.batch.is_null())
+    assert filler.nonce == given_up.nonce
+    assert int(filler.max_fee_wei) * 8 >= int(given_up.max_fee_wei) * 9
+    assert Incident.select().count() == 0
+    assert_truthful(anvil, chain_settings())
+
+
+def test_a_filler_and_the_one_that_was_given_up(
+    given_up: Transaction, proxy: FaultProxy, anvil: Anvil
+) -> None:
+    """The latter is mined: nobody else has the key, and nothing waits for the filler."""
+    chain = chain_client()
+    filler = chain.prepare_filler(given_up.nonce, Fees(int(given_up.max_fee_wei) * 2, GWEI))
+    assert nonces.fill(
+        given_up.chain_id, given_up.signer, given_up.nonce, lambda: filler, known=[given_up.id]
+    )
+    proxy.answer_error(
+        "eth_sendRawTransaction", "txpool is full", None, when=lambda p: p[0] == "0x" + filler.raw.hex()
+    )
+    anvil.rpc("eth_sendRawTransaction", given_up.raw_transaction)
+    until_confirmed(anvil, 2)
+    assert Incident.select().count() == 0
+    assert under_way.in_flight(given_up.chain_id).count == 0

@@ -8,13 +8,9 @@ from itertools import pairwise
 
 import pytest
 
-from pipeline import chain_writing
-from pipeline.chain.client import chain_client
-from pipeline.chain.fees import Fees
 from pipeline.ledger import incidents as ledger
-from pipeline.ledger import nonces, under_way
 from pipeline.models import Batch, Chain, Incident, Transaction
-from pipeline.settlement import healing, outcomes, pace, settle, sweep, view
+from pipeline.settlement import healing, pace, settle, sweep, view
 from tests.servers.anvil import Anvil
 from tests.servers.fault_proxy import FaultProxy
 from tests.settling import chain_settings, confirmed, settle_and_complete, write
@@ -360,67 +356,3 @@ def test_how_long_a_block_is_waited_for(
         healing._lowest[original.signer] = (original.nonce, since, anvil.block_number)
         settle()
         assert Transaction.select().count() == transactions, seconds
-
-
-# --- gaps ----------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def given_up(proxy: FaultProxy, anvil: Anvil, monkeypatch: pytest.MonkeyPatch) -> Transaction:
-    """A nonce whose transaction was given up, as somebody else had used it, and is free again: a reorg."""
-    monkeypatch.setattr(healing, "GAP_SECONDS", 0.0)
-    monkeypatch.setattr(outcomes, "MISSING_SECONDS", 0.0)
-    write(2)
-    settle()
-    first: Transaction = Transaction.select().order_by(Transaction.nonce).first()
-    Transaction.update(lost_at=time.time()).where(Transaction.id == first.id).execute()
-    nonces.write_again(first.batch_id, reason="NonceConflict")
-    while chain_writing.write_next():
-        pass
-    anvil.rpc("anvil_dropTransaction", first.hash)
-    return first
-
-
-def until_confirmed(anvil: Anvil, count: int) -> None:
-    """Blocks and sweeps, at most ten."""
-    for _ in range(10):
-        Transaction.update(sent_at=0).execute()
-        settle_and_complete()
-        anvil.mine()
-    assert confirmed() == count
-
-
-def test_a_gap_whose_stored_bytes_are_too_cheap(
-    given_up: Transaction, proxy: FaultProxy, anvil: Anvil
-) -> None:
-    """A dearer transfer of nothing fills it."""
-    proxy.answer_error(
-        "eth_sendRawTransaction",
-        "max fee per gas less than block base fee",
-        None,
-        when=lambda p: p[0] == given_up.raw_transaction,
-    )
-    until_confirmed(anvil, 2)
-    filler = Transaction.get(Transaction.batch.is_null())
-    assert filler.nonce == given_up.nonce
-    assert int(filler.max_fee_wei) * 8 >= int(given_up.max_fee_wei) * 9
-    assert Incident.select().count() == 0
-    assert_truthful(anvil, chain_settings())
-
-
-def test_a_filler_and_the_one_that_was_given_up(
-    given_up: Transaction, proxy: FaultProxy, anvil: Anvil
-) -> None:
-    """The latter is mined: nobody else has the key, and nothing waits for the filler."""
-    chain = chain_client()
-    filler = chain.prepare_filler(given_up.nonce, Fees(int(given_up.max_fee_wei) * 2, GWEI))
-    assert nonces.fill(
-        given_up.chain_id, given_up.signer, given_up.nonce, lambda: filler, known=[given_up.id]
-    )
-    proxy.answer_error(
-        "eth_sendRawTransaction", "txpool is full", None, when=lambda p: p[0] == "0x" + filler.raw.hex()
-    )
-    anvil.rpc("eth_sendRawTransaction", given_up.raw_transaction)
-    until_confirmed(anvil, 2)
-    assert Incident.select().count() == 0
-    assert under_way.in_flight(given_up.chain_id).count == 0

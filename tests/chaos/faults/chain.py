@@ -22,13 +22,19 @@ LOW_SECONDS = 8.0
 EMPTY_SECONDS = 2.0
 
 
+def _taken_away(site: ChaosSite, chance: random.Random) -> int:
+    """How many blocks are to go, which is noted; none of those before the registry's."""
+    depth = min(chance.randint(1, DEEPEST_REORG), site.anvil.block_number - site.first_block)
+    if depth > 0:
+        site.reorgs.append(depth)
+    return depth
+
+
 def reorganise(site: ChaosSite, chance: random.Random) -> str:
     """Blocks are taken away, others without transactions come in their place."""
-    room = site.anvil.block_number - site.first_block
-    depth = min(chance.randint(1, DEEPEST_REORG), room)
+    depth = _taken_away(site, chance)
     if depth < 1:
         return "no block to take away"
-    site.reorgs.append(depth)
     site.anvil.rpc("anvil_reorg", depth, [])
     site.anvil.mine()
     return f"{depth} blocks"
@@ -36,11 +42,9 @@ def reorganise(site: ChaosSite, chance: random.Random) -> str:
 
 def fall_back(site: ChaosSite, chance: random.Random) -> str:
     """The node goes on from an older state: nothing comes in the place of the blocks for a while."""
-    room = site.anvil.block_number - site.first_block
-    depth = min(chance.randint(1, DEEPEST_REORG), room)
+    depth = _taken_away(site, chance)
     if depth < 1:
         return "no block to take away"
-    site.reorgs.append(depth)
     site.anvil.rpc("anvil_rollback", depth)
     last(LOW_SECONDS)
     return f"{depth} blocks, for {LOW_SECONDS:g} s"
